@@ -1,0 +1,1 @@
+"""The hospital node: intake, store, proposals, review, fine-tuning."""

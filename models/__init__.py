@@ -1,0 +1,1 @@
+"""The shared CNN: networks, heads, checkpoints, calibration, heatmaps."""

@@ -1,0 +1,33 @@
+"""Errors of the privacy floor: plans, messages, accounting, the ledger and aggregation."""
+
+from __future__ import annotations
+
+from ..errors import BadInputError, MedquorumError, RefusedError
+
+
+class PrivacyError(MedquorumError):
+    """Root of everything raised in privacy/."""
+
+
+class PlanError(PrivacyError, BadInputError):
+    """A plan contradicts itself or leaves something unsaid."""
+
+
+class WireError(PrivacyError, BadInputError):
+    """Bytes that are not one of our messages, or not in their one canonical form."""
+
+
+class UnaccountableError(PrivacyError, RefusedError):
+    """A privacy figure was asked for that cannot be proved, so nothing may run under it."""
+
+
+class BudgetError(PrivacyError, RefusedError):
+    """The ledger would pass its cap."""
+
+
+class LedgerError(PrivacyError):
+    """The ledger on disk cannot be trusted or written."""
+
+
+class AggregationError(PrivacyError, RefusedError):
+    """A step of the aggregation broke its rules, so nothing is contributed or opened."""

@@ -1,0 +1,184 @@
+"""A plan: one run of the federation, declared in full before any site agrees to it.
+
+A plan is data. No code travels in it, and everything that a guarantee rests on (counts, weights, clip, noise) is
+public and in it, so that a site can compute what taking part would cost before it countersigns the plan's hash.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ..task import Task
+from . import wire
+from .errors import PlanError
+
+Mode = Literal["none", "local"]
+Strategy = Literal["fedavg", "fedprox", "fedadam"]
+
+
+def _require(holds: bool, what: str, fix: str) -> None:
+    if not holds:
+        raise PlanError(what, where="plan", fix=fix)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSite:
+    """A site by name and its declared, rounded number of patients, the only count of it that is ever public."""
+
+    name: str
+    patients: int
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name), "a site has no name", "name every site")
+        _require(self.patients >= 1, f"site {self.name!r} declares {self.patients} patients", "declare at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyTerms:
+    """Patient-level differential privacy of each site's update, under adding or removing one patient.
+
+    mode: "local" makes each site's update private by itself; "none" adds nothing and runs only in simulation.
+    epsilon, delta: the cap for the whole plan, per site. clip: bound C > 0 on one patient's gradient norm.
+    noise_multiplier: standard deviation of the noise on the clipped sum, divided by C.
+    max_noise_multiplier: above it training is pointless and the plan is refused.
+    sampling_rate: 1.0 takes every patient at every step; below 1.0 each patient is drawn independently (Poisson).
+    patient_images: a patient's gradient is that of the "mean" over their images, or of "one" drawn at random.
+    """
+
+    mode: Mode
+    epsilon: float
+    delta: float
+    clip: float
+    noise_multiplier: float
+    max_noise_multiplier: float
+    sampling_rate: float
+    patient_images: Literal["mean", "one"]
+    relation: Literal["add_or_remove_one_patient"] = "add_or_remove_one_patient"
+
+    def __post_init__(self) -> None:
+        _require(0.0 < self.sampling_rate <= 1.0, f"sampling_rate is {self.sampling_rate}", "choose it in (0, 1]")
+        _require(self.clip > 0.0 and math.isfinite(self.clip), f"clip is {self.clip}", "choose a clip above 0")
+        if self.mode == "none":
+            return
+        _require(self.epsilon > 0.0, f"epsilon is {self.epsilon}", "choose an epsilon above 0, or mode 'none'")
+        _require(0.0 < self.delta < 1.0, f"delta is {self.delta}", "choose a delta well below 1/patients")
+        _require(self.noise_multiplier > 0.0, "the noise multiplier is 0", "calibrate it from epsilon and delta")
+        _require(
+            self.noise_multiplier <= self.max_noise_multiplier,
+            f"a noise multiplier of {self.noise_multiplier:.4g} is above the plan's maximum of "
+            f"{self.max_noise_multiplier:.4g}",
+            "raise epsilon, lower rounds or local_steps, or raise max_noise_multiplier",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTerms:
+    """How each site trains in a round, and how the coordinator applies the sum.
+
+    local_steps: optimiser steps a site makes in a round. learning_rate, momentum: of the site's SGD.
+    proximal: FedProx's mu, added after clip and noise (0 for none). finding_weights: weight of a positive label
+    for each finding. region_weight: weight of the region loss beside the finding loss. augmentation: whether images
+    are mirrored and shifted at random while training. server_*: FedAdam's settings; server_learning_rate also
+    scales the mean update of FedAvg and FedProx.
+    """
+
+    strategy: Strategy
+    local_steps: int
+    learning_rate: float
+    momentum: float
+    proximal: float
+    finding_weights: tuple[float, ...]
+    region_weight: float
+    augmentation: bool
+    server_learning_rate: float
+    server_beta1: float
+    server_beta2: float
+    server_tau: float
+
+    def __post_init__(self) -> None:
+        _require(self.local_steps >= 1, f"local_steps is {self.local_steps}", "make at least one step a round")
+        _require(self.learning_rate > 0.0, f"learning_rate is {self.learning_rate}", "choose one above 0")
+        _require(0.0 <= self.momentum < 1.0, f"momentum is {self.momentum}", "choose it in [0, 1)")
+        _require(self.proximal >= 0.0, f"proximal is {self.proximal}", "choose it at or above 0")
+        _require(self.region_weight >= 0.0, f"region_weight is {self.region_weight}", "choose it at or above 0")
+        _require(self.server_learning_rate > 0.0, "server_learning_rate is not above 0", "choose one above 0")
+        _require(
+            0.0 <= self.server_beta1 < 1.0 and 0.0 <= self.server_beta2 < 1.0,
+            "server_beta1 or server_beta2 is outside [0, 1)",
+            "choose both in [0, 1)",
+        )
+        _require(self.server_tau > 0.0, f"server_tau is {self.server_tau}", "choose it above 0")
+        _require(all(w > 0.0 for w in self.finding_weights), "a finding weight is not above 0", "choose it above 0")
+        if self.strategy == "fedprox":
+            _require(self.proximal > 0.0, "fedprox without a proximal term", "set proximal above 0, or use fedavg")
+        else:
+            _require(self.proximal == 0.0, f"{self.strategy} with a proximal term", "use fedprox, or proximal 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run, declared: task, starting release, sites, quorum, rounds, training and privacy.
+
+    release: SHA-256 of the starting release (32 bytes). quorum: the fewest sites whose sum may be opened.
+    evaluation_bins: bins of the score histograms that evaluation asks for (0 asks for no evaluation).
+    seed: of the public randomness (shared initialisation and order); never of noise or sampling.
+    """
+
+    consortium: str
+    name: str
+    task: Task
+    release: bytes
+    sites: tuple[PlanSite, ...]
+    quorum: int
+    rounds: int
+    training: TrainingTerms
+    privacy: PrivacyTerms
+    evaluation_bins: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        _require(bool(self.consortium), "the plan names no consortium", "name the consortium")
+        _require(bool(self.name), "the plan has no name", "name the plan")
+        _require(len(self.release) == 32, "the release is not named by its SHA-256", "give its 32-byte hash")
+        _require(len(self.sites) >= 1, "the plan names no site", "name at least one site")
+        names = [site.name for site in self.sites]
+        _require(len(set(names)) == len(names), "two sites share a name", "give each site its own name")
+        _require(
+            1 <= self.quorum <= len(self.sites),
+            f"a quorum of {self.quorum} out of {len(self.sites)} sites",
+            "choose a quorum between 1 and the number of sites",
+        )
+        _require(self.rounds >= 1, f"rounds is {self.rounds}", "plan at least one round")
+        _require(0 <= self.evaluation_bins <= 1000, f"evaluation_bins is {self.evaluation_bins}", "choose 0 to 1000")
+        _require(
+            len(self.training.finding_weights) == len(self.task.findings),
+            f"{len(self.training.finding_weights)} finding weights for {len(self.task.findings)} findings",
+            "give one weight for each finding",
+        )
+        if self.privacy.mode != "none":
+            for site in self.sites:
+                _require(
+                    self.privacy.delta < 1.0 / site.patients,
+                    f"delta {self.privacy.delta:g} is not below 1/{site.patients}, the inverse of "
+                    f"{site.name!r}'s patients",
+                    f"choose a delta below {1.0 / site.patients:.2g}; {0.1 / site.patients:.1g} would do",
+                )
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of the plan's canonical bytes (32 bytes): what a site countersigns."""
+        return wire.digest(self)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that a site makes over the whole plan."""
+        return self.rounds * self.training.local_steps
+
+    def nominal(self, site: str) -> int:
+        """The declared patient count of `site`; PlanError when the plan does not name it."""
+        for one in self.sites:
+            if one.name == site:
+                return one.patients
+        raise PlanError(f"the plan does not name site {site!r}", where="plan")

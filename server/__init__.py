@@ -1,0 +1,1 @@
+"""The coordinator: plans, rounds, aggregation of what the sites contribute, releases."""

@@ -1,0 +1,1 @@
+"""Many nodes and a coordinator in one process: studies, phantoms, scripted readers, reports."""
