@@ -1,0 +1,39 @@
+"""What a running study tells whoever watches it: stages that start, advance and finish, in order, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage begins. `stage` is a short phrase for people ("Import images"), unique in a study's run; `total` is
+    the number of steps it will count, 0 when that is not known beforehand."""
+
+    stage: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageAdvanced:
+    """`done` of the stage's steps are behind us (never fewer than at the last event of the same stage)."""
+
+    stage: str
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    """The stage is over, after `seconds` of wall clock."""
+
+    stage: str
+    seconds: float
+
+
+Event = StageStarted | StageAdvanced | StageFinished
+Progress = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """A watcher that ignores everything."""
