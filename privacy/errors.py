@@ -31,3 +31,11 @@ class LedgerError(PrivacyError):
 
 class AggregationError(PrivacyError, RefusedError):
     """A step of the aggregation broke its rules, so nothing is contributed or opened."""
+
+
+class IdentityError(PrivacyError, BadInputError):
+    """A site's key cannot be made, stored, read or believed."""
+
+
+class RosterError(PrivacyError, RefusedError):
+    """A change of the roster that nobody entitled to it has asked for, or a site that is not on it."""
