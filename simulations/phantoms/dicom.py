@@ -1,4 +1,4 @@
-"""A phantom as a DICOM file: a DX image for presentation (PS3.3 A.26) or a CR image (A.2), headers all invented.
+"""A phantom as a DICOM file: a CR image (PS3.3 A.2), the radiograph whose rescale may be any, headers all invented.
 
 Every name, number and institution below is made up, and says so where its value representation has room.
 """
@@ -11,11 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
-)
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from .vendor import Vendor
 
@@ -50,21 +46,20 @@ def encode(
     pixels: (rows, columns), as stored. window: low and high end of the grey scale in modality units. numbers: the
     study's seed and the hospital's number, from which the UIDs are made.
     """
-    sop_class = ComputedRadiographyImageStorage if vendor.computed else DigitalXRayImageStorageForPresentation
     instance = uid(*numbers, header.patient, header.image)
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = sop_class
+    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
     meta.MediaStorageSOPInstanceUID = instance
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
     ds = Dataset()
-    ds.SOPClassUID = sop_class
+    ds.SOPClassUID = ComputedRadiographyImageStorage
     ds.SOPInstanceUID = instance
     ds.StudyInstanceUID = uid(*numbers, header.patient, 0, 1)
     ds.SeriesInstanceUID = uid(*numbers, header.patient, 0, 2)
     ds.ImageType = ["DERIVED", "PRIMARY"]
     ds.DerivationDescription = "Synthetic phantom; no person was imaged"
-    ds.Modality = "CR" if vendor.computed else "DX"
+    ds.Modality = "CR"
     ds.Manufacturer = vendor.manufacturer
     ds.ManufacturerModelName = vendor.model
     ds.InstitutionName = f"{header.hospital} (invented)"
@@ -85,7 +80,6 @@ def encode(
     ds.BodyPartExamined = "CHEST"
     ds.ViewPosition = header.view
     ds.PatientOrientation = ["L", "F"]
-    ds.ImageLaterality = "U"
     ds.BurnedInAnnotation = "NO"
     ds.SamplesPerPixel = 1
     ds.PhotometricInterpretation = "MONOCHROME1" if vendor.inverted else "MONOCHROME2"
@@ -95,7 +89,6 @@ def encode(
     ds.HighBit = vendor.bits - 1
     ds.PixelRepresentation = 0
     ds.PixelSpacing = [f"{350.0 / max(pixels.shape):.4f}"] * 2
-    ds.PresentationLUTShape = "INVERSE" if vendor.inverted else "IDENTITY"
     ds.RescaleSlope = f"{vendor.slope:g}"
     ds.RescaleIntercept = f"{vendor.intercept:g}"
     ds.RescaleType = "US"

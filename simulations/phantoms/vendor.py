@@ -23,9 +23,8 @@ class Vendor:
     rows, columns: of the stored image. gamma: of the curve from attenuation to brightness (1 is linear).
     noise: standard deviation, in the grey scale [0, 1], where the beam is least attenuated; it grows with
     attenuation. blur: of the detector, in stored pixels. detail: weight of unsharp masking. collimation: share of
-    each border that the shutters blacken, at most. inverted: stored as MONOCHROME1. bits: stored. computed:
-    a computed radiography plate (CR) instead of a digital detector (DX). slope, intercept: of the stored rescale.
-    windows: how many window settings the header offers.
+    each border that the shutters blacken, at most. inverted: stored as MONOCHROME1. bits: stored. slope, intercept:
+    of the stored rescale. windows: how many window settings the header offers.
     """
 
     manufacturer: str
@@ -39,7 +38,6 @@ class Vendor:
     collimation: float
     inverted: bool
     bits: int
-    computed: bool
     slope: float
     intercept: float
     windows: int
@@ -47,16 +45,16 @@ class Vendor:
 
 VENDORS: Mapping[str, Vendor] = {
     "aurora": Vendor(
-        "Aurora Imaging (invented)", "A-100", 224, 224, 1.0, 0.016, 0.4, 0.3, 0.02, False, 12, False, 1.0, 0.0, 1
+        "Aurora Imaging (invented)", "A-100", 224, 224, 1.0, 0.016, 0.4, 0.3, 0.02, False, 12, 1.0, 0.0, 1
     ),
     "borealis": Vendor(
-        "Borealis Roentgen (invented)", "Plate 7", 240, 200, 1.35, 0.035, 1.0, 0.0, 0.07, True, 12, True, 1.0, 0.0, 1
+        "Borealis Roentgen (invented)", "Plate 7", 240, 200, 1.35, 0.035, 1.0, 0.0, 0.07, True, 12, 1.0, 0.0, 1
     ),
     "cirrus": Vendor(
-        "Cirrus Radiographic (invented)", "C2", 208, 208, 0.75, 0.024, 0.6, 0.9, 0.00, True, 14, False, 2.0, -512.0, 2
+        "Cirrus Radiographic (invented)", "C2", 208, 208, 0.75, 0.024, 0.6, 0.9, 0.00, True, 14, 2.0, -512.0, 2
     ),
     "dunelight": Vendor(
-        "Dunelight Mobile (invented)", "Cart", 192, 216, 1.1, 0.045, 1.3, 0.5, 0.10, False, 16, False, 0.25, -1.0, 1
+        "Dunelight Mobile (invented)", "Cart", 192, 216, 1.1, 0.045, 1.3, 0.5, 0.10, False, 16, 0.25, -1.0, 1
     ),
 }
 """The devices that a phantom hospital can own."""

@@ -1,0 +1,116 @@
+"""Curves by round: how the model's AUROC and the epsilon spent grow."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ...results import StudyResult
+from . import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Beyond this many findings single curves are drawn in one colour: nobody tells more apart.
+_TOLD_APART = 5
+_DASHES = ("--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+_TINTS = ("#D55E00", "#CC79A7", "#009E73", "#56B4E9", "#8C6D1F")
+
+
+def draw(result: StudyResult) -> Figure:
+    """AUROC by round (mean over findings, and each finding), and beside it the epsilon spent where one is."""
+    spent = [done.epsilon for done in result.rounds]
+    private = bool(spent) and all(map(math.isfinite, spent))
+    figure = style.blank(style.WIDTH, 4.1)
+    if private:
+        left, right = figure.subplots(1, 2, width_ratios=[1.9, 1.0])
+        _epsilon(right, result)
+    else:
+        left = figure.subplots()
+    _auroc(left, result)
+    style.legend_below(figure, left, 4)
+    return figure
+
+
+def _auroc(axes: Axes, result: StudyResult) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    numbers = [done.round for done in result.rounds]
+    axes.set_title("AUROC after each round")
+    axes.set_xlabel("round (0: the starting release)")
+    axes.set_ylabel("AUROC, held-out patients of all hospitals")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    means: list[float] = []
+    for done in result.rounds:
+        known = [value for value in done.auroc if value is not None]
+        means.append(sum(known) / len(known) if known else math.nan)
+    if len(result.findings) > 1:
+        _single_findings(axes, result, numbers)
+    if result.auroc_before is not None:
+        numbers, means = [0, *numbers], [result.auroc_before.value, *means]
+    if result.pooled is not None:
+        axes.axhline(
+            result.pooled.value, color=style.POOLED, linestyle=(0, (6, 3)), linewidth=1.6, label="pooled, at the end"
+        )
+    axes.axhline(0.5, color="#B6BEC6", linewidth=1.0)
+    axes.plot(numbers, means, color=style.FEDERATED, linewidth=2.4, label="federated")
+    if len(numbers) <= 30:
+        axes.plot(numbers, means, color=style.FEDERATED, linestyle="", marker="o", markersize=4.5)
+    last = max(numbers, default=1)
+    if result.federated is not None:
+        estimate = result.federated
+        axes.errorbar(
+            [last],
+            [estimate.value],
+            yerr=[[estimate.value - estimate.low], [estimate.high - estimate.value]],
+            color=style.FEDERATED,
+            capsize=4,
+            linewidth=1.6,
+            linestyle="",
+            label="95 % interval at the end",
+        )
+    axes.set_xlim(-0.02 * max(last, 1), last * 1.03 + 0.02)
+    drawn = [value for done in result.rounds for value in done.auroc if value is not None]
+    drawn += [estimate.low for estimate in (result.auroc_before, result.federated, result.pooled) if estimate]
+    axes.set_ylim(max(0.0, min([0.5, *drawn]) - 0.04), 1.0)
+
+
+def _single_findings(axes: Axes, result: StudyResult, numbers: list[int]) -> None:
+    told_apart = len(result.findings) <= _TOLD_APART
+    for place, key in enumerate(result.findings):
+        values = [
+            math.nan if place >= len(done.auroc) or (value := done.auroc[place]) is None else value
+            for done in result.rounds
+        ]
+        axes.plot(
+            numbers,
+            values,
+            color=_TINTS[place] if told_apart else style.BEFORE,
+            linestyle=_DASHES[place] if told_apart else "-",
+            linewidth=1.2,
+            alpha=0.9 if told_apart else 0.6,
+            label=style.shorten(key) if told_apart else ("single findings" if place == 0 else None),
+        )
+
+
+def _epsilon(axes: Axes, result: StudyResult) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    numbers = [0, *(done.round for done in result.rounds)]
+    spent = [0.0, *(done.epsilon for done in result.rounds)]
+    cap = max((site.epsilon_cap for site in result.sites), default=math.inf)
+    axes.set_title("Epsilon spent")
+    axes.set_xlabel("round")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.plot(numbers, spent, color=style.FEDERATED, linewidth=2.0, drawstyle="steps-post")
+    axes.fill_between(numbers, spent, step="post", color=style.FEDERATED, alpha=0.12)
+    top = max(spent)
+    if math.isfinite(cap):
+        axes.axhline(cap, color=style.INK, linestyle=(0, (2, 2)), linewidth=1.2)
+        axes.annotate(
+            f"cap {cap:g}", (0.02, cap), xycoords=("axes fraction", "data"), xytext=(0, 4), textcoords="offset points"
+        )
+        top = max(top, cap)
+    axes.set_ylim(0.0, top * 1.14)
+    axes.set_xlim(0, max(numbers))

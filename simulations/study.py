@@ -1,0 +1,419 @@
+"""A study: one TOML file that says which data, which hospitals, which task, model, plan and readers, and which seed.
+
+Every key is described in the comments of `studies/demo.toml`. Reading a study touches no data; a key that is
+unknown, missing or of the wrong type is a StudyError of one line that names the file, the key and the fix.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from ..models.card import Architecture, Backbone, InputTransform, Pooling, Weights
+from ..privacy.plan import Mode, Strategy
+from ..task import Finding, Task
+from .errors import StudyError
+from .phantoms.findings import PLANTERS
+from .phantoms.hospital import PhantomHospital
+from .phantoms.vendor import VENDORS
+from .toml_table import Table, nearest
+
+PartitionKind = Literal["column", "iid", "dirichlet", "sizes"]
+RegionKind = Literal["none", "box", "mask"]
+_WEIGHTS: tuple[Weights, ...] = ("random", "packaged", "torchvision")
+STUDIES = Path(__file__).parent / "studies"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRule:
+    """How the cells of `column` become a finding's states: `present` and `absent` list the cells' values (for a cell
+    with several values, parted by `separator`, one in `present` suffices), "*" in `absent` takes every other value.
+    An empty cell leaves the finding not assessed."""
+
+    column: str
+    present: tuple[str, ...]
+    absent: tuple[str, ...]
+    separator: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomData:
+    """Synthetic radiographs, generated into the run's own folder."""
+
+    hospitals: tuple[PhantomHospital, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableData:
+    """Files of a folder named by a CSV. kind: "table" (PNG or JPEG) or "dicom". csv: relative to the data folder.
+    file, patient, site, mask: names of columns ("" for none); rules: one for each finding of the task. Masks are
+    images of the same size, non-zero where the study's only finding is."""
+
+    kind: Literal["table", "dicom"]
+    csv: str
+    file: str
+    patient: str
+    site: str
+    mask: str
+    rules: tuple[LabelRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteTerms:
+    """How data become hospitals: the partition and its settings, the share of each hospital's patients held out, and
+    the multiple to which the declared patient counts are rounded (to the nearest, at least one multiple)."""
+
+    partition: PartitionKind
+    names: tuple[str, ...]
+    alpha: float
+    sizes: tuple[float, ...]
+    held_out: float
+    nominal_rounding: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTerms:
+    """The starting release: its architecture and the transform of its inputs."""
+
+    architecture: Architecture
+    transform: InputTransform
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTerms:
+    """The plan before sites and noise are known; see privacy.plan for the meaning of each.
+
+    epsilon_cap: each site's own ledger cap. finding_weights: empty for 1 each.
+    """
+
+    rounds: int
+    local_steps: int
+    learning_rate: float
+    momentum: float
+    strategy: Strategy
+    proximal: float
+    finding_weights: tuple[float, ...]
+    region_weight: float
+    augmentation: bool
+    server_learning_rate: float
+    server_beta1: float
+    server_beta2: float
+    server_tau: float
+    quorum: int
+    evaluation_bins: int
+    mode: Mode
+    epsilon: float
+    epsilon_cap: float
+    delta: float
+    clip: float
+    sampling_rate: float
+    patient_images: Literal["mean", "one"]
+    max_noise_multiplier: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Actions (clicks and keys) and seconds that one piece of a reader's work takes."""
+
+    actions: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderTerms:
+    """A scripted reader.
+
+    error_rate: chance that a finding is stated wrong. automation_bias: chance that a wrong proposed finding or
+    region is accepted all the same. regions: what readers draw for a finding that is present. accept_overlap: the
+    intersection over union from which a proposed region is accepted as it is. vertex_spacing: length of outline, in
+    stored pixels, between two vertices of a mask drawn by hand. open: looking at an image; state: stating one
+    finding by hand; accept: confirming all that is proposed of an image; change: correcting one proposed finding;
+    box, vertex: drawing one; remove: deleting a proposed region.
+    """
+
+    error_rate: float
+    automation_bias: float
+    regions: RegionKind
+    accept_overlap: float
+    vertex_spacing: float
+    open: Cost
+    state: Cost
+    accept: Cost
+    change: Cost
+    box: Cost
+    vertex: Cost
+    remove: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """What is trained beside the federation: each hospital alone on the same terms, and all data pooled without
+    privacy."""
+
+    alone: bool
+    pooled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A whole study, read and checked; `file` is where it came from."""
+
+    file: Path
+    name: str
+    description: str
+    seed: int
+    data: PhantomData | TableData
+    sites: SiteTerms
+    task: Task
+    model: ModelTerms
+    plan: PlanTerms
+    readers: ReaderTerms
+    compare: Compare
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the images are phantoms."""
+        return isinstance(self.data, PhantomData)
+
+
+def bundled(name: str) -> Path:
+    """The file of a study that comes with medquorum; StudyError naming the nearest when there is none."""
+    known = sorted(path.stem for path in STUDIES.glob("*.toml"))
+    if name not in known:
+        raise StudyError(f"no bundled study is called {name!r}", fix=nearest(name, known))
+    return STUDIES / f"{name}.toml"
+
+
+def load_study(file: Path, seed: int | None = None) -> Study:
+    """Read a study; `seed` overrides the file's. StudyError on anything that is not as described above."""
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(
+            "there is no such study file", where=str(file), fix="check the path; bundled studies are named without .toml"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"cannot be read as text: {error}", where=str(file), fix="give a UTF-8 TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"is not valid TOML: {error}", where=str(file), fix="correct that line") from None
+    root = Table(file, "", content)
+    about = root.table("study")
+    written_seed = about.whole("seed", 0)
+    task, rules = _task(root.table("task"), from_table=_kind(root) != "phantoms")
+    study = Study(
+        file=file,
+        name=about.text("name"),
+        description=about.text("description", ""),
+        seed=written_seed if seed is None else seed,
+        data=_data(root.table("data"), task, rules),
+        sites=_sites(root.table("sites", required=False), _kind(root)),
+        task=task,
+        model=_model(root.table("model", required=False)),
+        plan=_plan(root.table("plan"), len(task.findings)),
+        readers=_readers(root.table("readers", required=False)),
+        compare=_compare(root.table("compare", required=False)),
+    )
+    about.done()
+    root.done()
+    if isinstance(study.data, TableData):
+        if study.sites.partition == "column" and not study.data.site:
+            raise root.fault("data.columns.site", "the partition is by a column that is not named", 'add site = "..."')
+        if study.readers.regions != "none" and not study.data.mask:
+            raise root.fault(
+                "data.columns.mask", "readers draw regions but no masks are named", 'add mask, or readers.regions = "none"'
+            )
+    return study
+
+
+def _kind(root: Table) -> str:
+    return root.table("data").text("kind", choices=("phantoms", "table", "dicom"))
+
+
+def _task(table: Table, from_table: bool) -> tuple[Task, tuple[LabelRule, ...]]:
+    findings: list[Finding] = []
+    rules: list[LabelRule] = []
+    for one in table.tables("findings"):
+        key, scheme, code, meaning = one.text("key"), one.text("scheme"), one.text("code"), one.text("meaning")
+        with one.checked("key"):
+            findings.append(Finding(key, scheme, code, meaning))
+        if from_table:
+            rule = LabelRule(one.text("column"), one.texts("present"), one.texts("absent"), one.text("separator", ""))
+            shared = sorted(set(rule.present) & set(rule.absent))
+            if shared:
+                raise one.fault("absent", f"{shared[0]!r} means both present and absent", "list it once")
+            rules.append(rule)
+        one.done()
+    modality, body_part, view = table.text("modality"), table.text("body_part", ""), table.text("view", "")
+    with table.checked("findings"):
+        task = Task(tuple(findings), modality, body_part, view)
+    table.done()
+    return task, tuple(rules)
+
+
+def _data(table: Table, task: Task, rules: tuple[LabelRule, ...]) -> PhantomData | TableData:
+    kind = table.text("kind", choices=("phantoms", "table", "dicom"))
+    if kind == "phantoms":
+        hospitals: list[PhantomHospital] = []
+        for key in task.keys:
+            if key not in PLANTERS:
+                raise table.fault("kind", f"phantoms cannot show the finding {key!r}", nearest(key, PLANTERS))
+        for one in table.tables("hospitals"):
+            shares = one.table("prevalence")
+            prevalence = dict(shares.pairs())
+            for key in task.keys:
+                if key not in prevalence:
+                    raise shares.fault(key, "this finding's prevalence is missing", f"add {key} = 0.3")
+            for key in prevalence:
+                if key not in task.keys:
+                    raise shares.fault(key, "the task has no such finding", nearest(key, task.keys))
+            hospitals.append(
+                PhantomHospital(
+                    name=one.text("name"),
+                    patients=one.whole("patients", low=4, high=100_000),
+                    vendor=one.text("vendor", choices=VENDORS),
+                    prevalence=tuple((key, prevalence[key]) for key in task.keys),
+                    visibility=one.number("visibility", 1.0),
+                    damaged=one.number("damaged", 0.0, high=0.5),
+                )
+            )
+            one.done()
+        names = [hospital.name for hospital in hospitals]
+        for name in names:
+            if names.count(name) > 1:
+                raise table.fault("hospitals", f"two hospitals are called {name!r}", "give each its own name")
+        table.done()
+        return PhantomData(tuple(hospitals))
+    columns = table.table("columns", required=False)
+    data = TableData(
+        kind="dicom" if kind == "dicom" else "table",
+        csv=table.text("csv", "labels.csv"),
+        file=columns.text("file", "file"),
+        patient=columns.text("patient", "patient_id"),
+        site=columns.text("site", ""),
+        mask=columns.text("mask", ""),
+        rules=rules,
+    )
+    if data.mask and len(task.findings) != 1:
+        raise columns.fault("mask", "masks tell where one finding is, and the task has several", "keep one finding")
+    columns.done()
+    table.done()
+    return data
+
+
+def _sites(table: Table, kind: str) -> SiteTerms:
+    phantoms = kind == "phantoms"
+    partition: PartitionKind = "column"
+    if not phantoms:
+        partition = cast(PartitionKind, table.text("partition", choices=("column", "iid", "dirichlet", "sizes")))
+    names = () if phantoms else table.texts("names", ())
+    sizes: tuple[float, ...] = ()
+    alpha = 1.0
+    if partition in ("iid", "dirichlet", "sizes") and not phantoms and len(names) < 2:
+        raise table.fault("names", f"an {partition!r} partition has no hospitals to divide among", "name two or more")
+    if len(set(names)) != len(names):
+        raise table.fault("names", "two hospitals share a name", "give each its own name")
+    if partition == "sizes":
+        sizes = table.numbers("sizes")
+        if len(sizes) != len(names) or not all(size > 0 for size in sizes):
+            raise table.fault("sizes", f"{len(sizes)} sizes for {len(names)} hospitals", "give each one above 0")
+    if partition == "dirichlet":
+        alpha = table.number("alpha", 1.0, low=0.01)
+    terms = SiteTerms(
+        partition=partition,
+        names=names,
+        alpha=alpha,
+        sizes=sizes,
+        held_out=table.number("held_out", 0.3, low=0.05, high=0.8),
+        nominal_rounding=table.whole("nominal_rounding", 10, low=1),
+    )
+    table.done()
+    return terms
+
+
+def _model(table: Table) -> ModelTerms:
+    backbone = cast(Backbone, table.text("backbone", "small", choices=get_args(Backbone)))
+    pretrained = backbone == "efficientnet_lite0"
+    weights = cast(Weights, table.text("weights", "packaged" if pretrained else "random", choices=_WEIGHTS))
+    frozen = table.flag("frozen", pretrained)
+    width = table.whole("width", 32)
+    pooling = cast(Pooling, table.text("pooling", "lse", choices=get_args(Pooling)))
+    sharpness = table.number("sharpness", 4.0)
+    with table.checked("backbone"):
+        architecture = Architecture(backbone, weights, frozen, width, pooling, sharpness)
+    size = table.whole("size", 192)
+    mean, std = table.number("mean", 0.0 if pretrained else 0.5), table.number("std", 1.0 if pretrained else 0.25)
+    with table.checked("size"):
+        transform = InputTransform(size, mean, std)
+    table.done()
+    return ModelTerms(architecture, transform)
+
+
+def _plan(table: Table, findings: int) -> PlanTerms:
+    privacy = table.table("privacy")
+    weights = table.numbers("finding_weights", ())
+    if weights and len(weights) != findings:
+        raise table.fault("finding_weights", f"{len(weights)} weights for {findings} findings", "give one for each")
+    epsilon = privacy.number("epsilon", 8.0)
+    terms = PlanTerms(
+        rounds=table.whole("rounds", 10, low=1, high=10_000),
+        local_steps=table.whole("local_steps", 1, low=1, high=10_000),
+        learning_rate=table.number("learning_rate", 0.1),
+        momentum=table.number("momentum", 0.0, high=0.999),
+        strategy=cast(Strategy, table.text("strategy", "fedavg", choices=("fedavg", "fedprox", "fedadam"))),
+        proximal=table.number("proximal", 0.0),
+        finding_weights=weights or (1.0,) * findings,
+        region_weight=table.number("region_weight", 1.0),
+        augmentation=table.flag("augmentation", False),
+        server_learning_rate=table.number("server_learning_rate", 1.0),
+        server_beta1=table.number("server_beta1", 0.9, high=0.999),
+        server_beta2=table.number("server_beta2", 0.99, high=0.9999),
+        server_tau=table.number("server_tau", 1e-3, low=1e-12),
+        quorum=table.whole("quorum", 1, low=1),
+        evaluation_bins=table.whole("evaluation_bins", 100, high=1000),
+        mode=cast(Mode, privacy.text("mode", "local", choices=("local", "none"))),
+        epsilon=epsilon,
+        epsilon_cap=privacy.number("epsilon_cap", epsilon),
+        delta=privacy.number("delta", 1e-5, high=1.0),
+        clip=privacy.number("clip", 1.0),
+        sampling_rate=privacy.number("sampling_rate", 1.0, high=1.0),
+        patient_images=cast(
+            Literal["mean", "one"], privacy.text("patient_images", "mean", choices=("mean", "one"))
+        ),
+        max_noise_multiplier=privacy.number("max_noise_multiplier", 100.0),
+    )
+    privacy.done()
+    table.done()
+    return terms
+
+
+def _readers(table: Table) -> ReaderTerms:
+    def cost(key: str, actions: float, seconds: float) -> Cost:
+        one = table.table(key, required=False)
+        value = Cost(one.number("actions", actions), one.number("seconds", seconds))
+        one.done()
+        return value
+
+    terms = ReaderTerms(
+        error_rate=table.number("error_rate", 0.0, high=0.5),
+        automation_bias=table.number("automation_bias", 0.0, high=1.0),
+        regions=cast(RegionKind, table.text("regions", "none", choices=("none", "box", "mask"))),
+        accept_overlap=table.number("accept_overlap", 0.5, low=0.05, high=1.0),
+        vertex_spacing=table.number("vertex_spacing", 12.0, low=1.0),
+        open=cost("open", 0.0, 2.0),
+        state=cost("state", 1.0, 3.0),
+        accept=cost("accept", 1.0, 2.0),
+        change=cost("change", 1.0, 3.0),
+        box=cost("box", 2.0, 4.0),
+        vertex=cost("vertex", 1.0, 1.2),
+        remove=cost("remove", 1.0, 1.5),
+    )
+    table.done()
+    return terms
+
+
+def _compare(table: Table) -> Compare:
+    compare = Compare(alone=table.flag("alone", True), pooled=table.flag("pooled", True))
+    table.done()
+    return compare
