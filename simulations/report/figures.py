@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..results import Estimate, SiteResult
+from ..results import Estimate
 
 NONE = "–"
 # Between a figure and its unit, so that a line never breaks there.
@@ -72,8 +72,3 @@ def count(number: int, one: str, many: str = "") -> str:
     """A number with its noun, "1 image", "1,200 images"."""
     return f"{number:,}{_GAP}{one if number == 1 else many or one + 's'}"
 
-
-def accept_all_saved(site: SiteResult) -> float:
-    """Share of by-hand actions that proposing the commoner class for everything would save."""
-    effort = site.effort
-    return 1.0 - effort.accept_all_actions / effort.by_hand_actions if effort.by_hand_actions else 0.0
