@@ -9,7 +9,7 @@ from .raster import raster_encoding
 from .reading import open_dicom
 from .rendering import Rendered, render, render_dataset
 from .stored import stored_frame
-from .unreadable import Unreadable
+from .unreadable import UnreadableError
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -19,7 +19,7 @@ __all__ = [
     "Linear",
     "LookupTable",
     "Rendered",
-    "Unreadable",
+    "UnreadableError",
     "Window",
     "image_header",
     "open_dicom",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from .grey import GreyPipeline, Linear, LookupTable, Window
 from .header import ImageHeader, real, text, value
 from .limits import DEFAULT_LIMITS, Limits
-from .unreadable import Unreadable
+from .unreadable import UnreadableError
 
 
 def grey_pipeline(dataset: Dataset, header: ImageHeader, frame: int, limits: Limits = DEFAULT_LIMITS) -> GreyPipeline:
@@ -28,11 +28,8 @@ def grey_pipeline(dataset: Dataset, header: ImageHeader, frame: int, limits: Lim
         full_range = (0.0, modality.top)
     elif header.stored <= 8 and not header.floating:
         # Eight bits or fewer have been through a display transform already: stretching them again would undo it.
-        ends = (
-            (-(2.0 ** (header.stored - 1)), 2.0 ** (header.stored - 1) - 1)
-            if header.signed
-            else (0.0, 2.0**header.stored - 1)
-        )
+        least = -(2.0 ** (header.stored - 1)) if header.signed else 0.0
+        ends = (least, least + 2.0**header.stored - 1.0)
         low, high = sorted(float(end) for end in modality(np.array(ends)))
         full_range = (low, high)
     return GreyPipeline(modality, voi, header.photometric == "MONOCHROME1", _padding(dataset, header), full_range)
@@ -77,7 +74,7 @@ def _voi(dataset: Dataset, header: ImageHeader, frame: int, limits: Limits) -> W
         if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
             function = "LINEAR"
         if width >= 1.0 or (width > 0.0 and function != "LINEAR"):
-            return Window(center, width, cast(Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"], function))
+            return Window(center, width, function)
         if width > 0.0:
             # LINEAR is undefined below a width of 1, yet float-valued images carry such windows; they mean this.
             return Window(center, width, "LINEAR_EXACT")
@@ -91,21 +88,21 @@ def _table(item: Dataset, signed_input: bool, limits: Limits) -> LookupTable:
     try:
         count, first, bits = (int(part) for part in descriptor)
     except (TypeError, ValueError):
-        raise Unreadable("bad-header", "a look-up table has no usable LUTDescriptor") from None
+        raise UnreadableError("bad-header", "a look-up table has no usable LUTDescriptor") from None
     count = (count & 0xFFFF) or 65536
     first = ((first & 0xFFFF) ^ 0x8000) - 0x8000 if signed_input else first & 0xFFFF
     if not 8 <= bits <= 16:
-        raise Unreadable("bad-header", f"a look-up table has entries of {bits} bits; 8 to 16 are possible")
+        raise UnreadableError("bad-header", f"a look-up table has entries of {bits} bits; 8 to 16 are possible")
     if isinstance(data, bytes | bytearray):
         if len(data) > limits.table_bytes:
-            raise Unreadable("too-large", f"a look-up table of {len(data)} bytes, with {limits.table_bytes} allowed")
+            raise UnreadableError("too-large", f"a look-up table of {len(data)} bytes")
         entries = np.frombuffer(data, dtype=np.uint8 if len(data) < 2 * count else np.dtype("<u2"))
     else:
         entries = np.array(data if hasattr(data, "__len__") else [data], dtype=np.int64) & 0xFFFF
         if bits == 8 and len(entries) * 2 == count:  # two 8-bit entries in each word (C.11.1.1.1)
             entries = np.stack([entries & 0xFF, entries >> 8], axis=1).ravel()
     if len(entries) < count:
-        raise Unreadable("bad-header", f"a look-up table declares {count} entries and holds {len(entries)}")
+        raise UnreadableError("bad-header", f"a look-up table declares {count} entries and holds {len(entries)}")
     return LookupTable(first, entries[:count].astype(np.float64), float(2**bits - 1))
 
 

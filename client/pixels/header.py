@@ -9,9 +9,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from .limits import DEFAULT_LIMITS, Limits
-from .unreadable import Unreadable, first_line
+from .unreadable import UnreadableError, first_line
 
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+PIXEL_ELEMENTS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class ImageHeader:
 
 
 def image_header(dataset: Dataset, limits: Limits = DEFAULT_LIMITS) -> ImageHeader:
-    """Read and check the pixel description. Raises `Unreadable`: no-pixels, bad-header, too-large."""
-    held = [name for name in _PIXELS if name in dataset]
+    """Read and check the pixel description. Raises `UnreadableError`: no-pixels, bad-header, too-large."""
+    held = [name for name in PIXEL_ELEMENTS if name in dataset]
     if not held:
-        raise Unreadable("no-pixels", _why_no_pixels(dataset))
+        raise UnreadableError("no-pixels", _why_no_pixels(dataset))
     floating = held[0] != "PixelData"
     rows = whole(dataset, "Rows", 1, 65535)
     columns = whole(dataset, "Columns", 1, 65535)
@@ -57,15 +57,15 @@ def image_header(dataset: Dataset, limits: Limits = DEFAULT_LIMITS) -> ImageHead
         syntax=str(dataset.file_meta.TransferSyntaxUID),
     )
     if max(rows, columns) > limits.side:
-        raise Unreadable("too-large", f"{rows} x {columns} pixels, with at most {limits.side} allowed on a side")
+        raise UnreadableError("too-large", f"{rows} x {columns} pixels, with at most {limits.side} allowed on a side")
     if header.frames > limits.frames:
-        raise Unreadable("too-large", f"{header.frames} frames, with at most {limits.frames} allowed")
+        raise UnreadableError("too-large", f"{header.frames} frames, with at most {limits.frames} allowed")
     if header.frame_bits > limits.frame_bytes * 8:
-        raise Unreadable(
+        raise UnreadableError(
             "too-large", f"one frame takes {header.frame_bits // 8} bytes, more than the {limits.frame_bytes} allowed"
         )
     if header.samples not in (1, 3):
-        raise Unreadable("bad-header", f"SamplesPerPixel is {header.samples}; images have 1 or 3")
+        raise UnreadableError("bad-header", f"SamplesPerPixel is {header.samples}; images have 1 or 3")
     return header
 
 
@@ -82,9 +82,9 @@ def value(dataset: Dataset, keyword: str) -> Any:
     try:
         found = dataset.get(keyword)
     except RecursionError:
-        raise Unreadable("too-deep", f"{keyword} is nested too deeply to be read") from None
+        raise UnreadableError("too-deep", f"{keyword} is nested too deeply to be read") from None
     except Exception as error:
-        raise Unreadable("bad-header", f"{keyword} cannot be read ({first_line(error)})") from error
+        raise UnreadableError("bad-header", f"{keyword} cannot be read ({first_line(error)})") from error
     return None if found is None or (isinstance(found, str) and not found.strip()) else found
 
 
@@ -100,18 +100,18 @@ def text(dataset: Dataset, keyword: str, longest: int = 256) -> str:
 
 
 def whole(dataset: Dataset, keyword: str, low: int, high: int, default: int | None = None) -> int:
-    """An integer element inside [low, high]; `default` when absent. Raises `Unreadable` (bad-header)."""
+    """An integer element inside [low, high]; `default` when absent. Raises `UnreadableError` (bad-header)."""
     found = value(dataset, keyword)
     if found is None:
         if default is None:
-            raise Unreadable("bad-header", f"the header has no {keyword}")
+            raise UnreadableError("bad-header", f"the header has no {keyword}")
         return default
     try:
         number = int(found)
     except (TypeError, ValueError, OverflowError):
-        raise Unreadable("bad-header", f"{keyword} is not one whole number") from None
+        raise UnreadableError("bad-header", f"{keyword} is not one whole number") from None
     if not low <= number <= high:
-        raise Unreadable("bad-header", f"{keyword} is {number}, outside {low} to {high}")
+        raise UnreadableError("bad-header", f"{keyword} is {number}, outside {low} to {high}")
     return number
 
 
@@ -126,6 +126,6 @@ def real(dataset: Dataset, keyword: str) -> float | None:
                 return None
             found = found[0]
         number = float(found)
-    except (Unreadable, TypeError, ValueError, OverflowError):
+    except (UnreadableError, TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

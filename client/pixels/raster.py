@@ -15,43 +15,43 @@ from PIL import Image
 
 from .grey import luminance
 from .limits import DEFAULT_LIMITS, Limits
-from .unreadable import Unreadable, first_line
+from .unreadable import UnreadableError, first_line
 
 _SIXTEEN_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
 
 
 def raster_encoding(content: bytes) -> Literal["png", "jpeg"]:
-    """Tell PNG from JPEG by the bytes, never by the name. Raises `Unreadable` (empty, not-image)."""
+    """Tell PNG from JPEG by the bytes, never by the name. Raises `UnreadableError` (empty, not-image)."""
     if not content:
-        raise Unreadable("empty", "the file is empty")
+        raise UnreadableError("empty", "the file is empty")
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if content.startswith(b"\xff\xd8\xff"):
         return "jpeg"
-    raise Unreadable("not-image", "the file is neither PNG nor JPEG")
+    raise UnreadableError("not-image", "the file is neither PNG nor JPEG")
 
 
 def raster_grey(content: bytes, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.float32]:
     """Decode a PNG or JPEG to float32 (rows, columns) in [0, 1]; colours become luminance, alpha is ignored.
 
-    Raises `Unreadable`: too-large before decoding, undecodable or truncated.
+    Raises `UnreadableError`: too-large before decoding, undecodable or truncated.
     """
     if len(content) > limits.file_bytes:
-        raise Unreadable("too-large", f"the file has {len(content)} bytes, more than the {limits.file_bytes} allowed")
+        raise UnreadableError("too-large", f"the file has {len(content)} bytes; {limits.file_bytes} are allowed")
     raster_encoding(content)
     try:
         with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
             columns, rows = image.size
             if max(rows, columns) > limits.side or rows * columns * 4 > limits.frame_bytes:
-                raise Unreadable("too-large", f"{rows} x {columns} pixels, with at most {limits.side} on a side")
+                raise UnreadableError("too-large", f"{rows} x {columns} pixels, with at most {limits.side} on a side")
             return _grey(image)
-    except Unreadable:
+    except UnreadableError:
         raise
     except Image.DecompressionBombError as error:
-        raise Unreadable("too-large", first_line(error)) from error
+        raise UnreadableError("too-large", first_line(error)) from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on broken files
         code = "truncated" if "truncated" in str(error).lower() else "undecodable"
-        raise Unreadable(code, f"the image does not decode ({first_line(error)})") from error
+        raise UnreadableError(code, f"the image does not decode ({first_line(error)})") from error
 
 
 def _grey(image: Image.Image) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """From bytes to a pydicom data set, with or without the Part-10 preamble, inside limits.
 
 pydicom inflates a deflated data set in one call without a bound and recurses into nested sequences until Python's own
-recursion limit; both are dealt with here, so that whatever a file holds ends as a data set or as `Unreadable`.
+recursion limit; both are dealt with here, so that whatever a file holds ends as a data set or as `UnreadableError`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from .limits import DEFAULT_LIMITS, Limits
-from .unreadable import Unreadable, first_line
+from .unreadable import UnreadableError, first_line
 
 # A hospital's archive draws thousands of these (odd UIDs, odd VRs). What matters of them ends as a quarantine reason.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
@@ -42,16 +42,16 @@ def open_dicom(content: bytes, limits: Limits = DEFAULT_LIMITS) -> Dataset:
     """Parse a DICOM file held in memory; `file_meta.TransferSyntaxUID` is always set in what comes back.
 
     A file without preamble, or without file meta information (PS3.10 section 7.1), is read when its first element is
-    one that a data set can begin with. Raises `Unreadable`: empty, not-dicom, too-large, too-deep, truncated,
+    one that a data set can begin with. Raises `UnreadableError`: empty, not-dicom, too-large, too-deep, truncated,
     bad-header.
     """
     if len(content) > limits.file_bytes:
-        raise Unreadable("too-large", f"the file has {len(content)} bytes, more than the {limits.file_bytes} allowed")
+        raise UnreadableError("too-large", f"the file has {len(content)} bytes; {limits.file_bytes} are allowed")
     if not content.strip(b"\0"):
-        raise Unreadable("empty", "the file is empty" if not content else "the file holds nothing but zeros")
+        raise UnreadableError("empty", "the file is empty" if not content else "the file holds nothing but zeros")
     start = _PREAMBLE + len(_MAGIC) if content[_PREAMBLE:].startswith(_MAGIC) else 0
     if start == 0 and content[:4] not in _possible_first_tags(content):
-        raise Unreadable("not-dicom", "the file has no DICOM prefix and does not begin with a DICOM element")
+        raise UnreadableError("not-dicom", "the file has no DICOM prefix and does not begin with a DICOM element")
     try:
         syntax, end = _file_meta(content, start)
         dataset = (
@@ -61,14 +61,14 @@ def open_dicom(content: bytes, limits: Limits = DEFAULT_LIMITS) -> Dataset:
         )
         _settle_syntax(dataset)
         return dataset
-    except Unreadable:
+    except UnreadableError:
         raise
     except RecursionError:
-        raise Unreadable("too-deep", "its sequences are nested too deeply to be read") from None
+        raise UnreadableError("too-deep", "its sequences are nested too deeply to be read") from None
     except EOFError as error:
-        raise Unreadable("truncated", f"the file ends inside an element ({first_line(error)})") from error
+        raise UnreadableError("truncated", f"the file ends inside an element ({first_line(error)})") from error
     except Exception as error:  # pydicom raises whatever a broken element made it trip over
-        raise Unreadable("bad-header", f"the DICOM header cannot be parsed ({first_line(error)})") from error
+        raise UnreadableError("bad-header", f"the DICOM header cannot be parsed ({first_line(error)})") from error
 
 
 def _possible_first_tags(content: bytes) -> tuple[bytes, ...]:
@@ -100,7 +100,7 @@ def _file_meta(content: bytes, start: int) -> tuple[str, int]:
                 syntax = content[value : value + length].rstrip(b"\0 ").decode("ascii", "replace")
             at = value + length
     except StructError:
-        raise Unreadable("truncated", "the file ends inside its file meta information") from None
+        raise UnreadableError("truncated", "the file ends inside its file meta information") from None
     return syntax, at
 
 
@@ -110,11 +110,11 @@ def _open_deflated(content: bytes, end: int, limits: Limits) -> Dataset:
     try:
         inflated = inflater.decompress(content[end:], limits.inflated_bytes + 1)
     except zlib.error as error:
-        raise Unreadable("undecodable", f"the deflated data set cannot be inflated ({first_line(error)})") from error
+        raise UnreadableError("undecodable", f"the data set does not inflate ({first_line(error)})") from error
     if len(inflated) > limits.inflated_bytes:
-        raise Unreadable("too-large", f"the data set inflates to more than {limits.inflated_bytes} bytes")
+        raise UnreadableError("too-large", f"the data set inflates to more than {limits.inflated_bytes} bytes")
     if not inflater.eof:
-        raise Unreadable("truncated", "the deflated data set ends before its end")
+        raise UnreadableError("truncated", "the deflated data set ends before its end")
     dataset = read_dataset(BytesIO(inflated), is_implicit_VR=False, is_little_endian=True)
     dataset.set_original_encoding(False, True)
     dataset.file_meta = FileMetaDataset()

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut
+from pydicom.pixels.processing import apply_color_lut
 
 from .display import grey_pipeline
 from .grey import luminance, to_grey
@@ -17,7 +17,7 @@ from .limits import DEFAULT_LIMITS, Limits
 from .raster import raster_grey
 from .reading import open_dicom
 from .stored import stored_frame
-from .unreadable import Unreadable, first_line
+from .unreadable import UnreadableError, first_line
 
 Encoding = Literal["dicom", "png", "jpeg"]
 
@@ -37,7 +37,7 @@ class Rendered:
 
 
 def render(content: bytes, encoding: str, frame: int = 0, limits: Limits = DEFAULT_LIMITS) -> Rendered:
-    """Decode and render one frame of a "dicom", "png" or "jpeg" file. Raises `Unreadable` and nothing else."""
+    """Decode and render one frame of a "dicom", "png" or "jpeg" file. Raises `UnreadableError` and nothing else."""
     if encoding == "dicom":
         dataset = open_dicom(content, limits)
         return render_dataset(dataset, image_header(dataset, limits), frame, limits)
@@ -67,14 +67,14 @@ def _colour(stored: NDArray[np.generic], space: str, header: ImageHeader) -> NDA
     if space.startswith("YBR_PARTIAL"):  # C.7.6.3.1.2: black is 16 of 255, white 235
         luma = (luma * np.float32(255.0) - np.float32(16.0)) / np.float32(219.0)
     elif not space.startswith("YBR"):
-        raise Unreadable("bad-header", f"three samples a pixel with photometric interpretation {space!r}")
+        raise UnreadableError("bad-header", f"three samples a pixel with photometric interpretation {space!r}")
     return np.clip(luma, 0.0, 1.0)
 
 
 def _palette(dataset: Dataset, stored: NDArray[np.generic]) -> NDArray[np.float32]:
     """Luminance of a palette colour frame, looked up once for each stored value that occurs (C.7.6.3.1.5)."""
     if stored.dtype.itemsize > 2:
-        raise Unreadable("bad-header", "a palette image of more than 16 bits a pixel")
+        raise UnreadableError("bad-header", "a palette image of more than 16 bits a pixel")
     low = int(stored.min())
     offsets = stored.astype(np.int32) - low
     values = np.arange(low, low + int(offsets.max()) + 1).astype(np.int32)
@@ -82,7 +82,7 @@ def _palette(dataset: Dataset, stored: NDArray[np.generic]) -> NDArray[np.float3
         colours = apply_color_lut(values, dataset)
         depth = int(dataset.RedPaletteColorLookupTableDescriptor[2])
     except Exception as error:  # pydicom raises KeyError, ValueError, TypeError and others on bad palettes
-        raise Unreadable("bad-header", f"the colour palette cannot be read ({first_line(error)})") from error
+        raise UnreadableError("bad-header", f"the colour palette cannot be read ({first_line(error)})") from error
     # Eight-bit entries are often kept in 16-bit words, unscaled.
     top = 255.0 if depth == 8 and int(colours.max(initial=0)) <= 255 else float(2 ** (8 * colours.dtype.itemsize) - 1)
     return luminance(colours, top)[offsets]

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from . import codestream
-from .header import ImageHeader
+from .header import PIXEL_ELEMENTS, ImageHeader
 from .limits import DEFAULT_LIMITS, Limits
-from .unreadable import Unreadable, first_line
+from .unreadable import UnreadableError, first_line
 
 
 def stored_frame(
@@ -23,17 +23,17 @@ def stored_frame(
     """Stored values (rows, columns) or (rows, columns, 3) of frame number `frame` (from 0), and their colour space.
 
     The colour space is the photometric interpretation after decoding: a decoder may undo the transform that a
-    codestream carries (JPEG 2000's YBR_ICT and YBR_RCT come out as RGB). Raises `Unreadable`.
+    codestream carries (JPEG 2000's YBR_ICT and YBR_RCT come out as RGB). Raises `UnreadableError`.
     """
     if not 0 <= frame < header.frames:
-        raise Unreadable("bad-header", f"frame {frame} was asked of an image of {header.frames} frames")
+        raise UnreadableError("bad-header", f"frame {frame} was asked of an image of {header.frames} frames")
     syntax = UID(header.syntax)
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise Unreadable("unsupported-syntax", f"no decoder for transfer syntax {syntax.name!r}") from None
+        raise UnreadableError("unsupported-syntax", f"no decoder for transfer syntax {syntax.name!r}") from None
     if not decoder.is_available:
-        raise Unreadable("unsupported-syntax", f"the decoder for {syntax.name!r} is not installed")
+        raise UnreadableError("unsupported-syntax", f"the decoder for {syntax.name!r} is not installed")
     if syntax.is_encapsulated:
         _check_codestream(dataset, header, frame)
     else:
@@ -42,10 +42,10 @@ def stored_frame(
         array, described = decoder.as_array(dataset, index=frame, raw=True)
     except Exception as error:  # decoders raise anything, and their C parts say little
         if "does not support 'JPEG Extended'" in str(error):
-            raise Unreadable("unsupported-syntax", "12-bit JPEG Extended has no freely licensed decoder") from error
-        raise Unreadable("undecodable", f"{syntax.name}: the pixels do not decode ({_cause(error)})") from error
+            raise UnreadableError("unsupported-syntax", "12-bit JPEG Extended has no free decoder") from error
+        raise UnreadableError("undecodable", f"{syntax.name} does not decode ({_cause(error)})") from error
     if array.shape[:2] != (header.rows, header.columns):
-        raise Unreadable("undecodable", f"the pixels decode to {array.shape}, not {header.rows} x {header.columns}")
+        raise UnreadableError("undecodable", f"the frame decodes to {array.shape}, not as its header says")
     return array, str(described["photometric_interpretation"])
 
 
@@ -57,33 +57,32 @@ def _cause(error: Exception) -> str:
 
 def _check_length(dataset: Dataset, header: ImageHeader) -> None:
     """A file that was cut off holds fewer bytes than its header asks for: name that, rather than what numpy says."""
-    data: Any = next(
-        dataset[name].value for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if name in dataset
-    )
+    data: Any = next(dataset[name].value for name in PIXEL_ELEMENTS if name in dataset)
     bits = header.frame_bits * header.frames
     if header.photometric == "YBR_FULL_422" and header.samples == 3:
         bits = bits * 2 // 3
     if not isinstance(data, bytes | bytearray) or len(data) * 8 < bits:
         held = len(data) if isinstance(data, bytes | bytearray) else 0
-        raise Unreadable("truncated", f"the pixels take {(bits + 7) // 8} bytes, the file holds {held}")
+        raise UnreadableError("truncated", f"the pixels take {(bits + 7) // 8} bytes, the file holds {held}")
 
 
 def _check_codestream(dataset: Dataset, header: ImageHeader, frame: int) -> None:
     """Compare what the compressed frame declares with what the header declares, before a decoder allocates it."""
     data: Any = dataset.get("PixelData")
     if not isinstance(data, bytes | bytearray) or not data:
-        raise Unreadable("truncated", "the encapsulated pixel data is empty")
+        raise UnreadableError("truncated", "the encapsulated pixel data is empty")
     try:
         found = get_frame(data, frame, number_of_frames=header.frames)
     except Exception as error:
-        raise Unreadable("truncated", f"frame {frame} is not where it should be ({first_line(error)})") from error
+        raise UnreadableError("truncated", f"frame {frame} is not where it should be ({first_line(error)})") from error
     stream = codestream.declared(found)
     if stream is None:
         return
     if (stream.rows, stream.columns) != (header.rows, header.columns):
-        raise Unreadable(
+        raise UnreadableError(
             "bad-header",
-            f"the compressed frame is {stream.rows} x {stream.columns}, the header says {header.rows} x {header.columns}",
+            f"the compressed frame is {stream.rows} x {stream.columns}, "
+            f"the header says {header.rows} x {header.columns}",
         )
     if stream.components not in (1, 3, header.samples):
-        raise Unreadable("bad-header", f"the compressed frame has {stream.components} components")
+        raise UnreadableError("bad-header", f"the compressed frame has {stream.components} components")

@@ -23,7 +23,7 @@ Code = Literal[
 ]
 
 
-class Unreadable(PixelError):
+class UnreadableError(PixelError):
     """One file or frame that cannot be rendered: `code` for machines, the sentence in `what`."""
 
     def __init__(self, code: Code, what: str, *, where: str = "", fix: str = "") -> None:
