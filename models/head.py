@@ -1,0 +1,64 @@
+"""The region head: one map of logits for each finding, pooled into the finding's logit.
+
+Pooling is what lets one network answer both questions. A finding is present in an image when it is present
+somewhere, so the image's logit is a smooth maximum over the map (log-mean-exp, Pinheiro and Collobert 2015), an
+attention-weighted mean (Ilse et al. 2018), or the plain mean (Zhou et al. 2016, class activation maps). Image labels
+alone then teach the map weakly, and regions teach it directly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .card import Pooling
+
+
+class Output(NamedTuple):
+    """logits (B,F): one for each image and finding. maps (B,F,h,w): logits of the finding at each grid location."""
+
+    logits: Tensor
+    maps: Tensor
+
+
+class RegionHead(nn.Module):
+    """(B,C,h,w) -> Output. The image's logit is scale x pooled map + bias, for each finding its own.
+
+    Scale and bias are apart from the map's, because a location's prior is far below an image's. They are a grouped
+    1x1 convolution, a layer that every per-example gradient engine knows.
+    """
+
+    def __init__(self, channels: int, findings: int, pooling: Pooling, sharpness: float) -> None:
+        super().__init__()
+        self.pooling: Pooling = pooling
+        self.sharpness = sharpness
+        self.map = nn.Conv2d(channels, findings, 1)
+        self.attention = nn.Conv2d(channels, findings, 1) if pooling == "attention" else None
+        self.final = nn.Conv1d(findings, findings, 1, groups=findings)
+        nn.init.ones_(self.final.weight)
+        nn.init.zeros_(self.final.bias if self.final.bias is not None else torch.empty(0))
+
+    def start_at_zero(self) -> None:
+        """Makes the first map zero everywhere: the start of a linear head on fixed features."""
+        for layer in (self.map, self.attention):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> Output:
+        maps = self.map(features)
+        flat = maps.flatten(2)
+        if self.pooling == "mean":
+            pooled = flat.mean(dim=2)
+        elif self.pooling == "lse":
+            count = flat.shape[2]
+            pooled = (torch.logsumexp(self.sharpness * flat, dim=2) - math.log(count)) / self.sharpness
+        else:
+            assert self.attention is not None
+            attention = self.attention(features).flatten(2).softmax(dim=2)
+            pooled = (attention * flat).sum(dim=2)
+        return Output(self.final(pooled.unsqueeze(2)).squeeze(2), maps)

@@ -1,0 +1,144 @@
+"""The network of a release: backbone, head, and which of the two is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .backbone import Backbone
+from .card import Architecture
+from .efficientnet_lite import EfficientNetLite0
+from .errors import WeightsError
+from .head import Output, RegionHead
+from .multiscale import multiscale
+from .small import SmallBackbone
+
+__all__ = ["FindingNet", "Output", "build", "skeleton"]
+
+_FROZEN_STRIDE = 16
+
+
+class FindingNet(nn.Module):
+    """Answers which findings an image shows, and where.
+
+    A frozen backbone stays in evaluation and gives normalised multi-scale features, which are worth computing once
+    for each image and caching (float16 loses nothing that matters); only the head is trained.
+    """
+
+    def __init__(self, backbone: Backbone, head: RegionHead, frozen: bool) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.backbone = backbone
+        self.head = head
+        if frozen:
+            self.backbone.requires_grad_(False).eval()
+            self.head.start_at_zero()
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B,1,S,S) float32, as the card's transform makes them -> (B,C,h,w). Without gradient when frozen."""
+        if not self.frozen:
+            return self.backbone(images)
+        rows, columns = images.shape[-2:]
+        with torch.no_grad():
+            return multiscale(self.backbone.taps(images), (rows // _FROZEN_STRIDE, columns // _FROZEN_STRIDE))
+
+    def forward(self, images: Tensor) -> Output:
+        """(B,1,S,S) -> logits (B,F) and maps (B,F,h,w)."""
+        return self.head(self.features(images))
+
+    def trainable(self) -> nn.Module:
+        """What training may change: the head, taking features, when frozen; else the network, taking images."""
+        return self.head if self.frozen else self
+
+    def train(self, mode: bool = True) -> FindingNet:
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+
+def skeleton(architecture: Architecture, findings: int, fixed_norms: bool = False) -> FindingNet:
+    """The network with weights that are yet to be filled in. fixed_norms: see resnet.ResNet18."""
+    if architecture.backbone == "small":
+        backbone: Backbone = SmallBackbone(architecture.width)
+    elif architecture.backbone == "resnet18":
+        from .resnet import ResNet18  # torchvision takes seconds to import
+
+        backbone = ResNet18(fixed_norms)
+    else:
+        backbone = EfficientNetLite0()
+    channels = sum(backbone.tap_channels) if architecture.frozen else backbone.tap_channels[-1]
+    head = RegionHead(channels, findings, architecture.pooling, architecture.sharpness)
+    return FindingNet(backbone, head, architecture.frozen)
+
+
+def build(architecture: Architecture, findings: int, seed: int, weights_file: Path | None = None) -> FindingNet:
+    """A network ready for its first round, in training mode.
+
+    The same seed gives the same weights; torch's global random state is left as it was. `weights_file` is a
+    safetensors file for weights "file": the tensors of a release ("backbone....") or of torchvision's ResNet-18.
+    Raises WeightsError when weights cannot be had or do not fit.
+    """
+    if (architecture.weights == "file") != (weights_file is not None):
+        raise WeightsError(
+            f'weights "{architecture.weights}" {"with" if weights_file else "without"} a weights file',
+            where="architecture",
+            fix='give a safetensors file with weights "file", and only then',
+        )
+    start = _starting_weights(architecture, weights_file)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = skeleton(architecture, findings, has_fixed_norms(start))
+    if isinstance(net.backbone, EfficientNetLite0):
+        net.backbone.load_packaged()
+    elif start:
+        _fill(net.backbone, start, str(weights_file or architecture.weights))
+    return net.train()
+
+
+def has_fixed_norms(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors are of a network whose batch norms were kept as fixed affine maps."""
+    return any(name.endswith("running_mean") for name in tensors)
+
+
+def _starting_weights(architecture: Architecture, weights_file: Path | None) -> dict[str, Tensor]:
+    if architecture.weights == "torchvision":
+        from .resnet import torchvision_weights
+
+        return torchvision_weights()
+    if weights_file is None:
+        return {}
+    try:
+        tensors = load_file(weights_file)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"not a readable safetensors file ({error})", where=str(weights_file), fix="give an intact file"
+        ) from None
+    prefix = "backbone."
+    if any(name.startswith(prefix) for name in tensors):
+        tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if architecture.backbone == "resnet18":
+        from .resnet import from_colour
+
+        tensors = from_colour(tensors)
+    return tensors
+
+
+def _fill(backbone: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    expected = backbone.state_dict()
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        state = "has no tensor" if name in expected else "has the unknown tensor"
+        raise WeightsError(f"{state} {name}", where=where, fix="give weights of the same backbone and width")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise WeightsError(
+                f"tensor {name} is {tuple(tensor.shape)} where the backbone has {tuple(expected[name].shape)}",
+                where=where,
+                fix="give weights of the same backbone and width",
+            )
+    backbone.load_state_dict(dict(tensors))
