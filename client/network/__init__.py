@@ -1,0 +1,1 @@
+"""The node on the network: transport, the resident loop, enrolment. Everything here is outbound."""

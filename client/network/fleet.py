@@ -1,0 +1,273 @@
+"""The Fleet interface of an unmodified Flower SuperLink, spoken by our own process: the one file that knows it.
+
+Flower's client classes carry the protocol (protobuf over HTTP, a signature over the time by the node's P-384 key);
+everything around them is ours. Nothing received is installed, imported or run: only messages that hold exactly one
+record of ours are taken in, and the routes that hand out code are never called. Contract tests pin this file to the
+installed Flower.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app.message import remove_content_from_message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest, PushObjectRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from .errors import ConnectionLostError, NotAdmittedError, UntrustedError
+from .transport import Incoming, Kind
+
+HEARTBEAT_SECONDS = 20.0
+# SuperLink takes a node for gone after this; generous, so that a slow training step does not look like a loss.
+PRESUMED_GONE_SECONDS = 90.0
+REQUEST_SECONDS = 120.0
+OBJECT_SECONDS = 120.0
+MAX_OBJECTS = 4096
+MAX_MESSAGE_BYTES = 512 * 1024 * 1024
+REFUSED = 451
+KINDS: tuple[Kind, ...] = ("query", "train", "evaluate")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the coordinator is and how to know it: host:port, the consortium authority's certificate (PEM file),
+    and the hospital's HTTP proxy, if connections must go through one."""
+
+    address: str
+    authority: Path
+    proxy: str | None = None
+
+
+def tls_context(authority: Path) -> ssl.SSLContext:
+    """TLS 1.3 only, trusting the consortium's authority and nobody else (not the system's list)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cafile=str(authority))
+    except (OSError, ssl.SSLError) as fault:
+        raise UntrustedError(
+            "the consortium authority's certificate cannot be read",
+            where=str(authority),
+            fix="ask the operator for authority.pem and run medquorum node enrol again",
+        ) from fault
+    return context
+
+
+class FleetTransport:
+    """A `Transport` over the Fleet interface; heartbeats may come from another thread."""
+
+    def __init__(self, endpoint: Endpoint, key: ec.EllipticCurvePrivateKey) -> None:
+        self._endpoint = endpoint
+        self._public_key = public_key_to_bytes(key.public_key())
+        context = tls_context(endpoint.authority)
+        interceptors = [
+            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            NodeAuthHttpInterceptor(key, key.public_key()),
+        ]
+        self._client = FleetHttpClient(f"https://{endpoint.address}", interceptors=interceptors, verify=context)
+        # Flower's client follows redirects and takes proxies from the environment; a hospital's connections must
+        # go exactly where its settings say.
+        self._client.close()
+        http = httpx.Client(
+            verify=context,
+            timeout=REQUEST_SECONDS,
+            follow_redirects=False,
+            trust_env=False,
+            proxy=endpoint.proxy,
+            headers={"accept-encoding": "identity"},
+        )
+        cast("Any", self._client)._client = http
+        self._node: Node | None = None
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How often `stay_known` is due."""
+        return HEARTBEAT_SECONDS
+
+    def connect(self) -> None:
+        """Activate the node; see `Transport.connect`."""
+        request = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=PRESUMED_GONE_SECONDS)
+        self._node = Node(node_id=self._call(lambda: self._client.ActivateNode(request)).node_id)
+
+    def stay_known(self) -> None:
+        """Send a heartbeat; see `Transport.stay_known`."""
+        request = SendNodeHeartbeatRequest(node=self._known(), heartbeat_interval=PRESUMED_GONE_SECONDS)
+        if not self._call(lambda: self._client.SendNodeHeartbeat(request)).success:
+            raise NotAdmittedError(
+                "the coordinator does not know this node", where=self._endpoint.address, fix=_ENROL_AGAIN
+            )
+
+    def receive(self) -> Incoming | None:
+        """Pull one message with all its parts; see `Transport.receive`."""
+        node = self._known()
+        pulled = self._call(lambda: self._client.PullMessages(PullMessagesRequest(node=node)))
+        if not pulled.messages_list:
+            return None
+        message = message_from_proto(pulled.messages_list[0])
+        try:
+            whole = self._whole(node, message, pulled.message_object_trees[0])
+            kind, body = _ours(whole)
+        except _NotOursError as stranger:
+            self._push(Message(Error(REFUSED, str(stranger)), reply_to=message))
+            return None
+        return Incoming(kind, body, whole)
+
+    def reply(self, to: Incoming, body: bytes) -> None:
+        """Push an answer and its parts; see `Transport.reply`."""
+        content = RecordDict({"message": ConfigRecord({"body": body})})
+        self._push(Message(content, reply_to=cast("Message", to.reference)))
+
+    def close(self) -> None:
+        """Deactivate the node when the coordinator is reachable, and close the connection."""
+        if self._node is not None:
+            request = DeactivateNodeRequest(node_id=self._node.node_id)
+            # Without a goodbye it is presumed gone after a while.
+            with contextlib.suppress(ConnectionLostError, UntrustedError, NotAdmittedError):
+                self._call(lambda: self._client.DeactivateNode(request))
+            self._node = None
+        self._client.close()
+
+    def _known(self) -> Node:
+        if self._node is None:
+            raise ConnectionLostError("the node is not connected", where=self._endpoint.address)
+        return self._node
+
+    def _whole(self, node: Node, message: Message, tree: ObjectTree) -> Message:
+        """Pull every part of a message, within bounds, and put it together."""
+        run, identifier = message.metadata.run_id, message.metadata.message_id
+        parts: dict[str, bytes] = {}
+        size = 0
+        for branch in iterate_object_tree(tree):
+            if branch.object_id in parts:
+                continue
+            part = self._part(node, run, branch.object_id)
+            size += len(part)
+            if len(parts) >= MAX_OBJECTS or size > MAX_MESSAGE_BYTES:
+                raise _NotOursError("the message is too large")
+            parts[branch.object_id] = part
+        confirm = ConfirmMessageReceivedRequest(node=node, run_id=run, message_object_id=identifier)
+        self._call(lambda: self._client.ConfirmMessageReceived(confirm))
+        try:
+            whole = cast("Message", inflate_object_from_contents(identifier, parts))
+            # The identifier is the hash that the parts were found under; Flower leaves it for the caller to set.
+            whole.metadata.__dict__["_message_id"] = identifier
+        except Exception as fault:  # any shape of damage in what a hostile coordinator sent
+            raise _NotOursError("the message does not fit together") from fault
+        return whole
+
+    def _part(self, node: Node, run: int, identifier: str) -> bytes:
+        request = PullObjectRequest(node=node, run_id=run, object_id=identifier)
+        deadline, pause = time.monotonic() + OBJECT_SECONDS, 0.02
+        while time.monotonic() < deadline:
+            answer = self._call(lambda: self._client.PullObject(request))
+            if not answer.object_found:
+                raise _NotOursError("a part of the message is gone")
+            if answer.object_available:
+                return answer.object_content
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+        raise _NotOursError("a part of the message never arrived")
+
+    def _push(self, message: Message) -> None:
+        node, run = self._known(), message.metadata.run_id
+        with no_object_id_recompute():
+            message.metadata.__dict__["_message_id"] = message.object_id
+            tree, parts = get_object_tree(message), get_all_nested_objects(message)
+            bare = remove_content_from_message(message) if message.has_content() else message
+            pushed = self._call(
+                lambda: self._client.PushMessages(
+                    PushMessagesRequest(
+                        node=node,
+                        messages_list=[message_to_proto(bare)],
+                        message_object_trees=[tree],
+                        clientapp_runtime_list=[0.0],  # a duration of training would say how many patients there are
+                    )
+                )
+            )
+            for identifier in set(pushed.objects_to_push):
+                request = PushObjectRequest(
+                    node=node,
+                    run_id=run,
+                    object_id=identifier,
+                    object_content=parts[identifier].deflate(),
+                    session_id=pushed.session_id,
+                )
+                if not self._call(lambda request=request: self._client.PushObject(request)).stored:
+                    raise ConnectionLostError("the coordinator did not store an answer", where=self._endpoint.address)
+
+    def _call(self, request: Callable[[], T]) -> T:
+        """Make one request; every fault becomes one of ours, with what to do about it."""
+        where = self._endpoint.address
+        try:
+            return request()
+        except httpx.HTTPStatusError as fault:
+            status = fault.response.status_code
+            if fault.response.is_redirect:
+                raise UntrustedError("the coordinator answered with a redirect", where=where, fix=_TELL) from fault
+            if status in (401, 403):
+                raise NotAdmittedError(
+                    "the coordinator does not admit this node's key", where=where, fix=_ENROL_AGAIN
+                ) from fault
+            raise ConnectionLostError(f"the coordinator answered {status}", where=where) from fault
+        except httpx.TransportError as fault:
+            if isinstance(fault.__context__, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY" in str(fault):
+                raise UntrustedError(
+                    f"the coordinator's certificate is not from the consortium's authority ({fault})",
+                    where=where,
+                    fix="compare the authority's fingerprint with the operator; is a proxy opening TLS?",
+                ) from fault
+            raise ConnectionLostError(f"the coordinator cannot be reached ({fault})", where=where) from fault
+        except ValueError as fault:  # Flower's client raises it on bytes that are not protobuf
+            raise ConnectionLostError(f"the coordinator's answer cannot be read ({fault})", where=where) from fault
+
+
+_ENROL_AGAIN = "ask the operator to approve it, or run medquorum node enrol again"
+_TELL = "tell the consortium's operator; nothing was sent to the other address"
+
+
+class _NotOursError(Exception):
+    """A message that this node does not take in, with the reason that is sent back."""
+
+
+def _ours(message: Message) -> tuple[Kind, bytes]:
+    """The kind and body of a message of ours; anything else is not answered but refused."""
+    kind = message.metadata.message_type
+    if kind not in KINDS:
+        raise _NotOursError("this node answers medquorum's messages only")
+    if not message.has_content() or set(message.content) != {"message"}:
+        raise _NotOursError("this node answers medquorum's messages only")
+    record = message.content["message"]
+    body = record.get("body") if isinstance(record, ConfigRecord) else None
+    if not isinstance(body, bytes):
+        raise _NotOursError("this node answers medquorum's messages only")
+    return kind, body
