@@ -71,4 +71,3 @@ def duration(seconds: float) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """A number with its noun, "1 image", "1,200 images"."""
     return f"{number:,}{_GAP}{one if number == 1 else many or one + 's'}"
-

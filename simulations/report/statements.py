@@ -40,9 +40,7 @@ def effort_sums(efforts: list[Effort]) -> EffortSums:
 
 def best_alone(result: StudyResult) -> tuple[SiteResult, Estimate] | None:
     """The hospital whose own model does best on all hospitals' held-out patients, with that AUROC."""
-    measured = [
-        (site, site.auroc_alone_everywhere) for site in result.sites if site.auroc_alone_everywhere is not None
-    ]
+    measured = [(site, site.auroc_alone_everywhere) for site in result.sites if site.auroc_alone_everywhere is not None]
     return max(measured, key=lambda pair: pair[1].value) if measured else None
 
 
@@ -68,8 +66,8 @@ def comparisons(result: StudyResult) -> tuple[str, ...]:
         site, estimate = alone
         said.append(
             f"On the held-out patients of all hospitals the federated model {_beside(after, estimate)} the best that "
-            f"a hospital reached alone under the same plan and epsilon ({site.name}: "
-            f"{figures.with_interval(estimate)}){_overlap(after, estimate)}."
+            f"a hospital reached alone under the same plan and epsilon, that of {site.name}, "
+            f"{figures.with_interval(estimate)}{_overlap(after, estimate)}."
         )
     if after is not None and result.pooled is not None:
         said.append(
@@ -84,6 +82,8 @@ def comparisons(result: StudyResult) -> tuple[str, ...]:
             f"{_saving(effort.saved)} with the federated model's proposals than by hand; with the commoner answer "
             f"proposed for everything they would have {_saving(effort.accept_all_saved)}."
         )
+    if after is not None:
+        said.append("Brackets hold 95 % intervals, from resampling patients.")
     return tuple(said)
 
 

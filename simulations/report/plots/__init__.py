@@ -31,7 +31,9 @@ PLOTS = (
         sites.draw_everywhere,
     ),
     Plot("calibration", "Observed share against stated probability, and the count in each bin", calibration.draw),
-    Plot("effort", "Bars for each hospital: readers' actions by hand and with proposals, and labels wrong", effort.draw),
+    Plot(
+        "effort", "Bars for each hospital: readers' actions by hand and with proposals, and labels wrong", effort.draw
+    ),
     Plot("sheet", "Sheet of held-out images with heatmap, proposed region and true region", sheet.draw),
 )
 

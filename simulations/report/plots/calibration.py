@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
 def draw(result: StudyResult) -> Figure:
     """Observed against stated share by bin, and below it how many proposals each bin holds."""
-    figure = style.blank(6.2, 6.0)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4.0, 1.0])
-    error = "" if result.calibration_error is None else f" (expected calibration error {result.calibration_error:.3f})"
-    upper.set_title(f"Stated and observed probability{error}")
+    figure = style.blank(6.0, 6.8)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4.4, 1.0])
+    upper.set_title("Does a stated probability come true?")
+    if result.calibration_error is not None:
+        upper.annotate(
+            f"expected calibration\nerror {result.calibration_error:.3f}",
+            (0.97, 0.04),
+            xycoords="axes fraction",
+            ha="right",
+            color=style.QUIET,
+        )
     bins = [
         part
         for part in result.calibration
@@ -42,17 +49,16 @@ def draw(result: StudyResult) -> Figure:
             markersize=6,
             elinewidth=1.2,
             capsize=3,
-            label="federated model (95 % interval of the share)",
+            label="federated model (95 % intervals)",
         )
         lower.bar(stated, [part.count for part in bins], width=_width(stated), color=style.FEDERATED, alpha=0.55)
-    upper.set_aspect("equal")
     upper.set_xlim(0.0, 1.0)
     upper.set_ylim(0.0, 1.0)
     upper.set_ylabel("share that is present")
-    upper.legend(loc="upper left")
     lower.set_ylabel("proposals")
     lower.set_xlabel(f"stated probability ({figures.count(sum(part.count for part in bins), 'proposal')})")
     lower.grid(visible=False, axis="x")
+    style.legend_below(figure, upper)
     return figure
 
 

@@ -24,10 +24,10 @@ def draw(result: StudyResult) -> Figure:
     )
     thickness = 0.26
     left.set_title("Readers' actions for each held-out study")
-    for place, (label, colour, actions) in enumerate(per_study):
+    for place, (_, colour, actions) in enumerate(per_study):
         rows = [row + (place - 1) * thickness for row in range(len(result.sites))]
         values = [total / count for total, count in zip(actions, studies, strict=True)]
-        left.barh(rows, values, height=thickness * 0.92, color=colour, label=label)
+        left.barh(rows, values, height=thickness * 0.92, color=colour)
         for row, value in zip(rows, values, strict=True):
             left.annotate(
                 f"{value:.1f}", (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5
@@ -37,8 +37,8 @@ def draw(result: StudyResult) -> Figure:
     left.grid(visible=False, axis="y")
     right.set_title("Labels that ended wrong")
     wrong = (
-        (-thickness, style.BEFORE, [site.effort.by_hand_errors for site in result.sites]),
-        (thickness, style.FEDERATED, [site.effort.label_errors for site in result.sites]),
+        (-thickness / 2, style.BEFORE, [site.effort.by_hand_errors for site in result.sites]),
+        (thickness / 2, style.FEDERATED, [site.effort.label_errors for site in result.sites]),
     )
     for offset, colour, shares in wrong:
         rows = [row + offset for row in range(len(result.sites))]
@@ -57,8 +57,11 @@ def draw(result: StudyResult) -> Figure:
     right.grid(visible=False, axis="y")
     left.set_yticks(
         range(len(result.sites)),
-        [f"{style.shorten(site.name)}\n{figures.count(site.effort.studies, 'study', 'studies')}" for site in result.sites],
+        [
+            f"{style.shorten(site.name)}\n{figures.count(site.effort.studies, 'study', 'studies')}"
+            for site in result.sites
+        ],
     )
     left.set_ylim(len(result.sites) - 0.45, -0.55)
-    style.legend_below(figure, left, 3)
+    style.colour_legend(figure, [(label, colour) for label, colour, _ in per_study])
     return figure

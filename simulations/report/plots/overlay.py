@@ -53,7 +53,9 @@ def _read(data: bytes, shape: tuple[int, ...] | None) -> NDArray[np.uint8] | Non
         with Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
             grey = opened.convert("L")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise StudyError("an image of the sheet is not a PNG", where="sheet", fix="use the report as written") from error
+        raise StudyError(
+            "an image of the sheet is not a PNG", where="sheet", fix="use the report as written"
+        ) from error
     if shape is None:
         scale = _SIDE / max(grey.size)
         columns, rows = (max(1, round(length * scale)) for length in grey.size)
@@ -88,9 +90,9 @@ def _regions(base: NDArray[np.uint8], image: SheetImage, side: tuple[int, ...]) 
 
 
 def _edge(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The region's own pixels within two of its outside; the picture's border counts as outside."""
+    """The region's own pixels within three of its outside; the picture's border counts as outside."""
     core = inside
-    for _ in range(2):
+    for _ in range(3):
         padded = np.pad(core, 1)
         core = core & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return inside & ~core

@@ -29,7 +29,7 @@ def draw(result: StudyResult) -> Figure:
     else:
         left = figure.subplots()
     _auroc(left, result)
-    style.legend_below(figure, left, 4)
+    style.legend_below(figure, left)
     return figure
 
 
@@ -45,18 +45,12 @@ def _auroc(axes: Axes, result: StudyResult) -> None:
     for done in result.rounds:
         known = [value for value in done.auroc if value is not None]
         means.append(sum(known) / len(known) if known else math.nan)
-    if len(result.findings) > 1:
-        _single_findings(axes, result, numbers)
     if result.auroc_before is not None:
         numbers, means = [0, *numbers], [result.auroc_before.value, *means]
-    if result.pooled is not None:
-        axes.axhline(
-            result.pooled.value, color=style.POOLED, linestyle=(0, (6, 3)), linewidth=1.6, label="pooled, at the end"
-        )
     axes.axhline(0.5, color="#B6BEC6", linewidth=1.0)
-    axes.plot(numbers, means, color=style.FEDERATED, linewidth=2.4, label="federated")
+    axes.plot(numbers, means, color=style.FEDERATED, linewidth=2.4, zorder=3, label="federated")
     if len(numbers) <= 30:
-        axes.plot(numbers, means, color=style.FEDERATED, linestyle="", marker="o", markersize=4.5)
+        axes.plot(numbers, means, color=style.FEDERATED, linestyle="", marker="o", markersize=4.5, zorder=3)
     last = max(numbers, default=1)
     if result.federated is not None:
         estimate = result.federated
@@ -69,7 +63,14 @@ def _auroc(axes: Axes, result: StudyResult) -> None:
             linewidth=1.6,
             linestyle="",
             label="95 % interval at the end",
+            zorder=3,
         )
+    if result.pooled is not None:
+        axes.axhline(
+            result.pooled.value, color=style.POOLED, linestyle=(0, (6, 3)), linewidth=1.6, label="pooled, at the end"
+        )
+    if len(result.findings) > 1:
+        _single_findings(axes, result, [done.round for done in result.rounds])
     axes.set_xlim(-0.02 * max(last, 1), last * 1.03 + 0.02)
     drawn = [value for done in result.rounds for value in done.auroc if value is not None]
     drawn += [estimate.low for estimate in (result.auroc_before, result.federated, result.pooled) if estimate]
@@ -103,8 +104,8 @@ def _epsilon(axes: Axes, result: StudyResult) -> None:
     axes.set_title("Epsilon spent")
     axes.set_xlabel("round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.plot(numbers, spent, color=style.FEDERATED, linewidth=2.0, drawstyle="steps-post")
-    axes.fill_between(numbers, spent, step="post", color=style.FEDERATED, alpha=0.12)
+    axes.plot(numbers, spent, color=style.FEDERATED, linewidth=2.0)
+    axes.fill_between(numbers, spent, color=style.FEDERATED, alpha=0.12, linewidth=0)
     top = max(spent)
     if math.isfinite(cap):
         axes.axhline(cap, color=style.INK, linestyle=(0, (2, 2)), linewidth=1.2)

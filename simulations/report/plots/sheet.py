@@ -22,14 +22,16 @@ def draw(result: StudyResult) -> Figure:
     grid = figure.subplots(rows, 3 * _ACROSS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
+        axes.set_anchor("NW")
     for place, image in enumerate(result.sheet):
         row, first = divmod(place, _ACROSS)
         for column, picture in enumerate(overlay.pictures(image)):
             grid[row, first * 3 + column].imshow(picture, interpolation="nearest")
         grid[row, first * 3].set_title(caption(image), fontsize=8.5, fontweight="normal", pad=4)
-    handles = [_patch(style.PROPOSED, "proposed region"), _patch(style.TRUTH, "true region")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    figure.suptitle("Image, heatmap, and regions", x=0.01, ha="left", fontweight="bold", fontsize=11.5)
+    style.colour_legend(figure, [("proposed region", style.PROPOSED), ("true region", style.TRUTH)], filled=False)
+    figure.suptitle(
+        "Held-out images, where the model looked, and the regions", x=0.01, ha="left", fontweight="bold", fontsize=11.5
+    )
     return figure
 
 
@@ -38,9 +40,3 @@ def caption(image: SheetImage) -> str:
     stated = figures.NONE if math.isnan(image.probability) else figures.percent(image.probability)
     truth = "present" if image.present else "absent"
     return f"{style.shorten(image.site)} · {style.shorten(image.finding)}\nstated {stated}, truly {truth}"
-
-
-def _patch(colour: str, label: str):  # noqa: ANN202
-    from matplotlib.patches import Patch
-
-    return Patch(facecolor="none", edgecolor=colour, linewidth=2, label=label)

@@ -28,9 +28,8 @@ def draw(result: StudyResult) -> Figure:
         ("federated", style.FEDERATED, [site.auroc_after for site in result.sites]),
     )
     thickness = 0.26
-    for place, (label, colour, estimates) in enumerate(series):
+    for place, (_, colour, estimates) in enumerate(series):
         offset = (place - 1) * thickness
-        axes.barh([], [], color=colour, label=label)
         for row, estimate in enumerate(estimates):
             _bar(axes, row + offset, estimate, colour, thickness * 0.92)
     _axis(axes, [estimate for _, _, estimates in series for estimate in estimates])
@@ -39,7 +38,7 @@ def draw(result: StudyResult) -> Figure:
         [f"{style.shorten(site.name)}\n{figures.count(site.held_out_patients, 'patient')}" for site in result.sites],
     )
     axes.set_ylim(len(result.sites) - 0.45, -0.55)
-    style.legend_below(figure, axes, 3)
+    style.colour_legend(figure, [(label, colour) for label, colour, _ in series])
     return figure
 
 
@@ -54,10 +53,10 @@ def draw_everywhere(result: StudyResult) -> Figure:
         ("federated", result.federated, style.FEDERATED),
     ]
     if result.pooled is not None:
-        rows.append(("pooled (no privacy of place)", result.pooled, style.POOLED))
+        rows.append(("pooled in one place", result.pooled, style.POOLED))
     figure = style.blank(style.WIDTH, 1.1 + 0.34 * len(rows))
     axes = figure.subplots()
-    axes.set_title("The same test for every model: held-out patients of all hospitals")
+    axes.set_title("AUROC on the held-out patients of all hospitals")
     for row, (_, estimate, colour) in enumerate(rows):
         _bar(axes, row, estimate, colour, 0.66)
     _axis(axes, [estimate for _, estimate, _ in rows])
@@ -79,9 +78,7 @@ def _bar(axes: Axes, row: float, estimate: Estimate | None, colour: str, thickne
         )
         return
     axes.barh(row, estimate.value - _CHANCE, left=_CHANCE, height=thickness, color=colour)
-    axes.plot(
-        [estimate.low, estimate.high], [row, row], color=style.INK, linewidth=1.3, alpha=0.75, solid_capstyle="butt"
-    )
+    style.whisker(axes, row, estimate.low, estimate.high)
     axes.annotate(
         figures.auroc(estimate.value),
         (1.0, row),

@@ -62,7 +62,7 @@ def blank(width: float, height: float) -> Figure:
     """An empty figure of that many inches; drawn without pyplot, so that nothing global is kept."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def to_png(figure: Figure) -> bytes:
@@ -74,13 +74,30 @@ def to_png(figure: Figure) -> bytes:
     return target.getvalue()
 
 
-def shorten(name: str, longest: int = 24) -> str:
+def shorten(name: str, longest: int = 32) -> str:
     """A name that fits beside an axis; the page's table has it in full."""
     plain = " ".join(name.split())
     return plain if len(plain) <= longest else plain[: longest - 1].rstrip() + "…"
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """The axes' legend in a row under the figure, where it hides nothing."""
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """The axes' legend under the figure, where it hides nothing; in one row when it fits there."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if len(labels) <= 5 else 4)
+
+
+def colour_legend(figure: Figure, meanings: list[tuple[str, str]], *, filled: bool = True) -> None:
+    """A legend under the figure of (label, colour), for bars (filled) or outlines."""
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor=colour if filled else "none", edgecolor=colour, linewidth=1.5, label=label)
+        for label, colour in meanings
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def whisker(axes: Axes, row: float, low: float, high: float) -> None:
+    """A horizontal interval at `row`, with a pale edge so that it is seen on a dark bar as on paper."""
+    axes.plot([low, high], [row, row], color="white", linewidth=3.6, alpha=0.75, solid_capstyle="butt")
+    axes.plot([low, high], [row, row], color=INK, linewidth=1.4, solid_capstyle="butt")

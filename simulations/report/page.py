@@ -1,0 +1,212 @@
+"""report.html: one self-contained page (no script, nothing fetched), written from a StudyResult alone.
+
+Names of studies, hospitals, findings and files are untrusted text: the template escapes every one of them, and the
+page's own content policy forbids scripts and requests.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from ..results import SheetImage, SiteResult, StudyResult
+from . import figures, statements
+from .document import Report, figures_digest, to_document
+from .plots import PLOTS, overlay, style
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A key figure with its label and its qualification."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A hospital's line of the page's tables, every figure already written."""
+
+    name: str
+    patients: str
+    trained: str
+    held_out: str
+    images: str
+    before: str
+    before_interval: str
+    alone: str
+    alone_interval: str
+    after: str
+    after_interval: str
+    saved: str
+    accept_all: str
+    epsilon: str
+    cap: str
+    delta: str
+    noise: str
+    sent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An image of the sheet with its caption; the pictures are data URIs."""
+
+    image: str
+    heat: str
+    regions: str
+    site: str
+    source: str
+    finding: str
+    stated: str
+    truth: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOut:
+    """The files that one hospital could not use."""
+
+    site: str
+    count: str
+    reasons: str
+    files: tuple[tuple[str, str], ...]
+
+
+def render(report: Report, plots: Mapping[str, bytes]) -> str:
+    """The page's HTML; `plots` are the PNG bytes of `plots.draw_all`."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    result = report.result
+    folder = resources.files(__package__).joinpath("templates")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    alternatives = {plot.name: plot.alternative for plot in PLOTS}
+
+    def plot(name: str) -> Markup:
+        return Markup('<figure class="plot"><img src="{}" alt="{}" width="{}"></figure>').format(
+            _data_uri(plots[name]), alternatives[name], _shown_width(plots[name])
+        )
+
+    return environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8")).render(
+        result=result,
+        style=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
+        headline=statements.headline(result),
+        comparisons=statements.comparisons(result),
+        notices=statements.notices(result),
+        research_use=statements.RESEARCH_USE,
+        guarantee=statements.guarantee(result),
+        tiles=_tiles(result),
+        rows=[_row(site) for site in result.sites],
+        findings=_listed(result.findings),
+        absences=_absences(result),
+        cards=[_card(image) for image in result.sheet],
+        quarantined=[_kept_out(site) for site in result.sites if site.quarantined],
+        command=report.command,
+        digest=figures_digest(to_document(report)),
+        facts=_facts(result),
+        plot=plot,
+    )
+
+
+def _tiles(result: StudyResult) -> list[Tile]:
+    effort = statements.effort_sums([site.effort for site in result.sites])
+    spent = max((site.epsilon for site in result.sites), default=0.0)
+    before = "" if result.auroc_before is None else f"before {figures.with_interval(result.auroc_before)}"
+    after = result.federated
+    return [
+        Tile("AUROC, federated", figures.auroc(after.value if after else None), before),
+        Tile(
+            "Actions saved",
+            figures.percent(effort.saved),
+            f"accept-all would save {figures.percent(effort.accept_all_saved)}",
+        ),
+        Tile(
+            "Epsilon spent, at most",
+            figures.epsilon(spent),
+            f"of {figures.cap(max((site.epsilon_cap for site in result.sites), default=math.inf))} at each hospital",
+        ),
+        Tile(
+            "Sent by all hospitals", figures.size(result.bytes_sent), f"in {figures.count(len(result.rounds), 'round')}"
+        ),
+    ]
+
+
+def _row(site: SiteResult) -> Row:
+    effort = statements.effort_sums([site.effort])
+    return Row(
+        name=site.name,
+        patients=f"{site.patients:,}",
+        trained=f"{site.train_patients:,}",
+        held_out=f"{site.held_out_patients:,}",
+        images=f"{site.images:,}",
+        before=figures.auroc(site.auroc_before.value if site.auroc_before else None),
+        before_interval=figures.interval(site.auroc_before),
+        alone=figures.auroc(site.auroc_alone.value if site.auroc_alone else None),
+        alone_interval=figures.interval(site.auroc_alone),
+        after=figures.auroc(site.auroc_after.value if site.auroc_after else None),
+        after_interval=figures.interval(site.auroc_after),
+        saved=figures.percent(effort.saved),
+        accept_all=figures.percent(effort.accept_all_saved),
+        epsilon=figures.epsilon(site.epsilon),
+        cap=figures.cap(site.epsilon_cap),
+        delta=f"{site.delta:.2g}",
+        noise=f"{site.noise_multiplier:.3g}",
+        sent=figures.size(site.bytes_sent),
+    )
+
+
+def _card(image: SheetImage) -> Card:
+    grey, heat, regions = (_data_uri(overlay.encode(picture)) for picture in overlay.pictures(image))
+    return Card(
+        image=grey,
+        heat=heat,
+        regions=regions,
+        site=image.site,
+        source=image.source,
+        finding=image.finding,
+        stated=figures.percent(image.probability),
+        truth="present" if image.present else "absent",
+    )
+
+
+def _kept_out(site: SiteResult) -> KeptOut:
+    reasons = "; ".join(f"{count} × {reason}" for reason, count in statements.quarantine_counts(site))
+    return KeptOut(site.name, figures.count(len(site.quarantined), "file"), reasons, site.quarantined)
+
+
+def _absences(result: StudyResult) -> str:
+    return "; ".join(f"{', '.join(done.missing)} in round {done.round}" for done in result.rounds if done.missing)
+
+
+def _facts(result: StudyResult) -> list[tuple[str, str]]:
+    return [
+        ("model", f"{result.model}, {result.parameters:,} trained parameters"),
+        ("release", result.release),
+        ("engine", result.engine),
+        ("aggregation", result.aggregation),
+        ("privacy mode", result.mode),
+        ("wall clock", figures.duration(result.seconds)),
+        *result.versions,
+    ]
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    if len(names) == 1:
+        return f"one finding, {names[0]}"
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _shown_width(png: bytes) -> int:
+    """Width of the picture on the page in CSS pixels: its inches at 96 a inch (PNG: IHDR holds the width at byte 16)."""
+    return round(int.from_bytes(png[16:20], "big") * 96 / style.DPI)
