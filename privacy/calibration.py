@@ -1,0 +1,183 @@
+"""How much noise a budget asks for, and what would work when it asks for too much.
+
+Every figure here is checked with the same accountant that the ledger charges by, and rounded to the safe side: noise
+upwards, steps downwards, a suggested epsilon upwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from .accounting import COARSE_GRID, GRID, epsilon, gaussian_delta
+from .errors import PlanError, UnaccountableError
+from .events import GaussianSteps
+from .plan import Mode, PrivacyTerms
+
+_DIGITS = 5
+_MOST_STEPS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """What would work at a given noise multiplier: this epsilon for all the steps, or this many steps (maybe 0)."""
+
+    epsilon: float
+    steps: int
+
+    def __str__(self) -> str:
+        rounds = f"or at most {self.steps} steps" if self.steps else "(not even one step fits as it is)"
+        return f"epsilon {self.epsilon:g} {rounds}"
+
+
+@lru_cache(maxsize=1024)
+def noise_multiplier(target_epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
+    """Return the least noise multiplier (to 5 digits, rounded up) whose `steps` cost at most `target_epsilon`.
+
+    Never under-noised: the result has been put through `accounting.epsilon`. Raises UnaccountableError when epsilon
+    is not above 0, delta not in (0, 1), the rate not in (0, 1] or steps below 1.
+    """
+    _require_budget(target_epsilon, delta)
+    full = math.sqrt(steps) / _largest_mu(target_epsilon, delta)
+    found = _round_up(full)
+    if sampling_rate < 1.0:
+        found = _round_up(_sampled(target_epsilon, delta, sampling_rate, steps, full))
+    while _cost(found, delta, sampling_rate, steps) > target_epsilon:
+        found = _round_up(found * (1.0 + 10.0**-_DIGITS))
+    return found
+
+
+def steps_within(target_epsilon: float, delta: float, noise: float, sampling_rate: float) -> int:
+    """Return the most steps at this noise multiplier and rate that cost at most `target_epsilon` (0 when none does).
+
+    Capped at 2^24. Raises UnaccountableError as `noise_multiplier` does.
+    """
+    _require_budget(target_epsilon, delta)
+    return most(lambda steps: _cost(noise, delta, sampling_rate, steps) <= target_epsilon)
+
+
+def most(fits: Callable[[int], bool]) -> int:
+    """Return the largest n in [0, 2^24] with fits(n), for a predicate that holds up to some n and not beyond."""
+    low, high = 0, 1
+    while high <= _MOST_STEPS and fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def suggestions(
+    target_epsilon: float, delta: float, sampling_rate: float, steps: int, most_noise: float
+) -> Suggestions:
+    """What would work when no more than `most_noise` may be added: a higher epsilon, or fewer steps."""
+    cost = _cost(most_noise, delta, sampling_rate, steps)
+    return Suggestions(_round_up(cost, 3), steps_within(target_epsilon, delta, most_noise, sampling_rate))
+
+
+def calibrated_terms(
+    *,
+    epsilon: float,
+    delta: float,
+    clip: float,
+    sampling_rate: float,
+    steps: int,
+    max_noise_multiplier: float,
+    patient_images: Literal["mean", "one"] = "mean",
+    mode: Mode = "local",
+    patients: int | None = None,
+) -> PrivacyTerms:
+    """Return a plan's privacy terms with the noise that `steps` (rounds x local steps) at this budget need.
+
+    patients: the largest nominal count of the plan's sites, to refuse a delta at or above its inverse here already.
+    Mode "none" gives terms without noise. Raises PlanError, with the figures that would work, when the noise would
+    be above the maximum or the delta too large, and UnaccountableError for a budget that is none.
+    """
+    noise = 0.0
+    if mode != "none":
+        if patients is not None and delta >= 1.0 / patients:
+            raise PlanError(
+                f"delta {delta:g} is not below 1/{patients}, the inverse of the patients",
+                where="privacy.delta",
+                fix=f"choose a delta below {1.0 / patients:.2g}; {0.1 / patients:.1g} would do",
+            )
+        noise = noise_multiplier(epsilon, delta, sampling_rate, steps)
+        if noise > max_noise_multiplier:
+            raise PlanError(
+                f"{steps} steps at epsilon {epsilon:g} and delta {delta:g} need a noise multiplier of {noise:.4g}, "
+                f"above the maximum of {max_noise_multiplier:g}",
+                where="privacy.max_noise_multiplier",
+                fix=f"with {max_noise_multiplier:g} this would work: "
+                f"{suggestions(epsilon, delta, sampling_rate, steps, max_noise_multiplier)}; "
+                f"or raise the maximum to {_round_up(noise, 3):g}",
+            )
+    return PrivacyTerms(
+        mode=mode,
+        epsilon=epsilon,
+        delta=delta,
+        clip=clip,
+        noise_multiplier=noise,
+        max_noise_multiplier=max_noise_multiplier,
+        sampling_rate=sampling_rate,
+        patient_images=patient_images,
+    )
+
+
+def _require_budget(target_epsilon: float, delta: float) -> None:
+    if not (target_epsilon > 0.0 and math.isfinite(target_epsilon)):
+        raise UnaccountableError(f"an epsilon of {target_epsilon} is no budget", fix="choose one above 0")
+    if not 0.0 < delta < 1.0:
+        raise UnaccountableError(f"a delta of {delta} is not in (0, 1)", fix="choose one well below 1/patients")
+
+
+def _cost(noise: float, delta: float, sampling_rate: float, steps: int, grid: float = GRID) -> float:
+    return epsilon((GaussianSteps(noise, sampling_rate, steps),), delta, grid=grid)
+
+
+def _largest_mu(target_epsilon: float, delta: float) -> float:
+    """The largest sensitivity / deviation whose Gaussian mechanism is (epsilon, delta)-private, rounded down."""
+    low, high = 0.0, 1.0
+    while gaussian_delta(high, target_epsilon) <= delta:
+        low, high = high, 2.0 * high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if gaussian_delta(middle, target_epsilon) <= delta else (low, middle)
+    return low
+
+
+def _sampled(target_epsilon: float, delta: float, sampling_rate: float, steps: int, full: float) -> float:
+    """The least noise under sampling, below that of the full batch: first on a coarse grid, then on the true one.
+
+    The coarse grid overstates epsilon, so it brackets from above; the fine search starts a little below it.
+    """
+
+    def too_private(noise: float, grid: float) -> bool:
+        return _cost(noise, delta, sampling_rate, steps, grid) <= target_epsilon
+
+    high = full
+    while too_private(high / 2.0, COARSE_GRID):
+        high /= 2.0
+    low, high = _bisect(high / 2.0, high, 1e-3, lambda noise: too_private(noise, COARSE_GRID))
+    width = 0.01
+    low = high * (1.0 - width)
+    while too_private(low, GRID):
+        width *= 2.0
+        low, high = low * (1.0 - width), low
+    return _bisect(low, high, 10.0**-4, lambda noise: too_private(noise, GRID))[1]
+
+
+def _bisect(low: float, high: float, tolerance: float, holds: Callable[[float], bool]) -> tuple[float, float]:
+    """Narrow (low, high], where `holds` is true at high and false at low, to a relative width."""
+    while high - low > tolerance * high:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return low, high
+
+
+def _round_up(value: float, digits: int = _DIGITS) -> float:
+    scale = 10.0 ** (digits - 1 - math.floor(math.log10(value)))
+    rounded = math.ceil(value * scale) / scale
+    return rounded if rounded >= value else math.nextafter(rounded, math.inf)

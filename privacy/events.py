@@ -1,0 +1,55 @@
+"""What was released, as data: events say which mechanism ran, accountants say what it cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .errors import UnaccountableError
+from .plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class GaussianSteps:
+    """`steps` releases of a patient-clipped sum under Gaussian noise, relation: add or remove one patient.
+
+    noise_multiplier: standard deviation of the noise over the sensitivity (> 0). sampling_rate: the probability with
+    which each patient enters a step, independently (Poisson); 1.0 means that every patient is in every step.
+    Raises UnaccountableError outside these ranges.
+    """
+
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not (self.noise_multiplier > 0.0 and math.isfinite(self.noise_multiplier)):
+            raise UnaccountableError(f"noise of {self.noise_multiplier} times the clip proves nothing")
+        if not 0.0 < self.sampling_rate <= 1.0:
+            raise UnaccountableError(f"a sampling rate of {self.sampling_rate} is not in (0, 1]")
+        if self.steps < 1:
+            raise UnaccountableError(f"{self.steps} steps are no event")
+
+
+def round_events(plan: Plan) -> tuple[GaussianSteps, ...]:
+    """What one attempt at one training round of the plan releases about a site's patients; () in mode "none"."""
+    if plan.privacy.mode == "none":
+        return ()
+    terms = plan.privacy
+    return (GaussianSteps(terms.noise_multiplier, terms.sampling_rate, plan.training.local_steps),)
+
+
+def plan_events(plan: Plan) -> tuple[GaussianSteps, ...]:
+    """What the whole plan releases about a site's patients when no round is repeated; () in mode "none"."""
+    if plan.privacy.mode == "none":
+        return ()
+    return (GaussianSteps(plan.privacy.noise_multiplier, plan.privacy.sampling_rate, plan.steps),)
+
+
+def merged(events: tuple[GaussianSteps, ...]) -> tuple[GaussianSteps, ...]:
+    """The same releases with equal mechanisms counted together, in a canonical order (composition commutes)."""
+    steps: dict[tuple[float, float], int] = {}
+    for event in events:
+        key = (event.sampling_rate, event.noise_multiplier)
+        steps[key] = steps.get(key, 0) + event.steps
+    return tuple(GaussianSteps(noise, rate, count) for (rate, noise), count in sorted(steps.items()))
