@@ -48,7 +48,7 @@ class ResNet18(Backbone):
         self.bn1 = whole.bn1
         self.maxpool = whole.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
-        first = cast(_Block, cast(nn.Sequential, self.layer4)[0])
+        first = cast(_Block, self.layer4[0])
         first.conv1.stride = (1, 1)
         assert first.downsample is not None
         cast(nn.Conv2d, cast(nn.Sequential, first.downsample)[0]).stride = (1, 1)
