@@ -5,8 +5,8 @@ it is for (its domain), so that a signature given for one kind of statement is w
 
 The fingerprint is the first 96 bits of SHA-256 over the public key, as six five-letter words of 16 bits each that can
 be read over a telephone. Whoever wants to be taken for an existing site must find a second key with the same 96 bits:
-about 2^96 key generations, and still 2^86 when any of a thousand sites will do. Two keys of one's own that collide cost
-about 2^48, which is feasible and gains nothing: both belong to the same site, and a roster holds keys, not fingerprints.
+about 2^96 key generations, and still 2^86 when any of a thousand sites will do. Two keys of one's own that collide
+cost about 2^48, which is feasible and gains nothing: both belong to the same site, and a roster holds whole keys.
 """
 
 from __future__ import annotations
