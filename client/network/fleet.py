@@ -1,9 +1,8 @@
 """The Fleet interface of an unmodified Flower SuperLink, spoken by our own process: the one file that knows it.
 
 Flower's client classes carry the protocol (protobuf over HTTP, a signature over the time by the node's P-384 key);
-everything around them is ours. Nothing received is installed, imported or run: only messages that hold exactly one
-record of ours are taken in, and the routes that hand out code are never called. Contract tests pin this file to the
-installed Flower.
+everything around them is ours. Nothing received is installed, imported or run, and the routes that hand out code are
+never called. Contract tests pin this file to the installed Flower.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
-from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
@@ -43,7 +42,6 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from .errors import ConnectionLostError, NotAdmittedError, UntrustedError
-from .transport import Incoming, Kind
 
 HEARTBEAT_SECONDS = 20.0
 # SuperLink takes a node for gone after this; generous, so that a slow training step does not look like a loss.
@@ -52,8 +50,7 @@ REQUEST_SECONDS = 120.0
 OBJECT_SECONDS = 120.0
 MAX_OBJECTS = 4096
 MAX_MESSAGE_BYTES = 512 * 1024 * 1024
-REFUSED = 451
-KINDS: tuple[Kind, ...] = ("query", "train", "evaluate")
+DAMAGED = 7101
 
 T = TypeVar("T")
 
@@ -127,7 +124,7 @@ class FleetTransport:
                 "the coordinator does not know this node", where=self._endpoint.address, fix=_ENROL_AGAIN
             )
 
-    def receive(self) -> Incoming | None:
+    def receive(self) -> Message | None:
         """Pull one message with all its parts; see `Transport.receive`."""
         node = self._known()
         pulled = self._call(lambda: self._client.PullMessages(PullMessagesRequest(node=node)))
@@ -135,17 +132,14 @@ class FleetTransport:
             return None
         message = message_from_proto(pulled.messages_list[0])
         try:
-            whole = self._whole(node, message, pulled.message_object_trees[0])
-            kind, body = _ours(whole)
-        except _NotOursError as stranger:
-            self._push(Message(Error(REFUSED, str(stranger)), reply_to=message))
+            return self._whole(node, message, pulled.message_object_trees[0])
+        except _DamagedError as damage:
+            self._push(Message(Error(DAMAGED, str(damage)), reply_to=message))
             return None
-        return Incoming(kind, body, whole)
 
-    def reply(self, to: Incoming, body: bytes) -> None:
+    def reply(self, message: Message) -> None:
         """Push an answer and its parts; see `Transport.reply`."""
-        content = RecordDict({"message": ConfigRecord({"body": body})})
-        self._push(Message(content, reply_to=cast("Message", to.reference)))
+        self._push(message)
 
     def close(self) -> None:
         """Deactivate the node when the coordinator is reachable, and close the connection."""
@@ -173,7 +167,7 @@ class FleetTransport:
             part = self._part(node, run, branch.object_id)
             size += len(part)
             if len(parts) >= MAX_OBJECTS or size > MAX_MESSAGE_BYTES:
-                raise _NotOursError("the message is too large")
+                raise _DamagedError("the message is too large")
             parts[branch.object_id] = part
         confirm = ConfirmMessageReceivedRequest(node=node, run_id=run, message_object_id=identifier)
         self._call(lambda: self._client.ConfirmMessageReceived(confirm))
@@ -182,7 +176,7 @@ class FleetTransport:
             # The identifier is the hash that the parts were found under; Flower leaves it for the caller to set.
             whole.metadata.__dict__["_message_id"] = identifier
         except Exception as fault:  # any shape of damage in what a hostile coordinator sent
-            raise _NotOursError("the message does not fit together") from fault
+            raise _DamagedError("the message does not fit together") from fault
         return whole
 
     def _part(self, node: Node, run: int, identifier: str) -> bytes:
@@ -191,12 +185,12 @@ class FleetTransport:
         while time.monotonic() < deadline:
             answer = self._call(lambda: self._client.PullObject(request))
             if not answer.object_found:
-                raise _NotOursError("a part of the message is gone")
+                raise _DamagedError("a part of the message is gone")
             if answer.object_available:
                 return answer.object_content
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
-        raise _NotOursError("a part of the message never arrived")
+        raise _DamagedError("a part of the message never arrived")
 
     def _push(self, message: Message) -> None:
         node, run = self._known(), message.metadata.run_id
@@ -255,19 +249,5 @@ _ENROL_AGAIN = "ask the operator to approve it, or run medquorum node enrol agai
 _TELL = "tell the consortium's operator; nothing was sent to the other address"
 
 
-class _NotOursError(Exception):
-    """A message that this node does not take in, with the reason that is sent back."""
-
-
-def _ours(message: Message) -> tuple[Kind, bytes]:
-    """The kind and body of a message of ours; anything else is not answered but refused."""
-    kind = message.metadata.message_type
-    if kind not in KINDS:
-        raise _NotOursError("this node answers medquorum's messages only")
-    if not message.has_content() or set(message.content) != {"message"}:
-        raise _NotOursError("this node answers medquorum's messages only")
-    record = message.content["message"]
-    body = record.get("body") if isinstance(record, ConfigRecord) else None
-    if not isinstance(body, bytes):
-        raise _NotOursError("this node answers medquorum's messages only")
-    return kind, body
+class _DamagedError(Exception):
+    """A message that cannot be put together, with the reason that is sent back."""

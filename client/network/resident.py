@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flwr.app import Message
+
 from ..errors import NodeError
 from .errors import ConnectionLostError, NotAdmittedError, UntrustedError
-from .transport import Incoming, Transport
+from .transport import Transport
 
 log = logging.getLogger("medquorum.node")
 
-Answer = Callable[[Incoming], bytes]
+Answer = Callable[[Message], Message]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,9 @@ class Resident:
         pause, busy_until = self._pace.busy, time.monotonic() + self._pace.busy_for
         try:
             while not self._stop.is_set():
-                incoming = self._transport.receive()
-                if incoming is not None:
-                    self._transport.reply(incoming, self._answered(incoming))
+                message = self._transport.receive()
+                if message is not None:
+                    self._transport.reply(self._answered(message))
                     pause, busy_until = self._pace.busy, time.monotonic() + self._pace.busy_for
                     continue
                 self._stop.wait(pause)
@@ -88,11 +90,11 @@ class Resident:
             over.set()
             heart.join()
 
-    def _answered(self, incoming: Incoming) -> bytes:
+    def _answered(self, message: Message) -> Message:
         started = time.monotonic()
-        body = self._answer(incoming)
-        log.info("answered a %s message in %.1f s", incoming.kind, time.monotonic() - started)
-        return body
+        reply = self._answer(message)
+        log.info("answered a %s message in %.1f s", message.metadata.message_type, time.monotonic() - started)
+        return reply
 
     def _beat(self, over: threading.Event) -> None:
         """Heartbeats, so that a long training step does not look like a lost node. Their faults are left to the

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-Kind = Literal["query", "train", "evaluate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message of ours: what kind of answer it asks for, its canonical bytes, and the transport's own reference."""
-
-    kind: Kind
-    body: bytes
-    reference: object
+from flwr.app import Message
 
 
 class Transport(Protocol):
@@ -25,12 +15,12 @@ class Transport(Protocol):
         """Make this node known; called again after a fault."""
         ...
 
-    def receive(self) -> Incoming | None:
-        """The next message, or None when there is none now. What is not one of ours is refused and skipped."""
+    def receive(self) -> Message | None:
+        """The next message, whole, or None when there is none now. A damaged one is refused and skipped."""
         ...
 
-    def reply(self, to: Incoming, body: bytes) -> None:
-        """Answer a message."""
+    def reply(self, message: Message) -> None:
+        """Send an answer, made as a reply to a received message."""
         ...
 
     def stay_known(self) -> None:

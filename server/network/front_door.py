@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from .certificates import ServerCertificate
 from .errors import EnrolmentError
@@ -146,7 +147,7 @@ def front_door(
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-def serve(app: Starlette, host: str, port: int, certificate: ServerCertificate) -> uvicorn.Server:
+def serve(app: ASGIApp, host: str, port: int, certificate: ServerCertificate) -> uvicorn.Server:
     """A uvicorn server for `app` that speaks TLS 1.3 and nothing older; the caller runs it."""
     config = uvicorn.Config(
         app,

@@ -43,7 +43,7 @@ serverapp = "launcher.app:app"
 clientapp = "launcher.app:client"
 
 [tool.flwr.app.config]
-directory = ""
+run-folder = ""
 """
 # Flower wants an app bundle with a client part; ours is empty, since a node never asks for the bundle.
 _LAUNCHER_MODULE = """from flwr.clientapp import ClientApp
@@ -143,7 +143,7 @@ class SuperLink:
         )
         request = StartRunRequest(
             fab=fab_to_proto(Fab(hashlib.sha256(bundle).hexdigest(), bundle, {})),
-            override_config=user_config_to_proto({"directory": str(directory.resolve())}),
+            override_config=user_config_to_proto({"run-folder": str(directory.resolve())}),
             federation="",
         )
         with self._control() as control:
@@ -198,6 +198,7 @@ def running(folder: Path, certificate: ServerCertificate) -> Generator[SuperLink
     folder.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), folder / "superlink.log"
     command = [
+        *(sys.executable, "-m", "medquorum.server.network.tied"),
         str(Path(sys.executable).parent / "flower-superlink"),
         *("--ssl-certfile", str(certificate.certificate), "--ssl-keyfile", str(certificate.key)),
         *("--ssl-ca-certfile", str(certificate.authority), "--enable-supernode-auth"),

@@ -1,0 +1,145 @@
+"""`medquorum coordinator serve`: SuperLink on loopback, the front door, and a look around every second.
+
+The look around admits sites that the operator approved, shuts out those that were revoked, starts the runs that were
+asked for, and starts again those that were cut off, by whatever killed them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from .certificates import issue
+from .consortium import Consortium
+from .errors import NetworkError, SuperLinkError
+from .front_door import Limits, front_door, serve
+from .requests import Request, mark, requests
+from .superlink import LOOPBACK, SuperLink, running
+
+log = logging.getLogger("medquorum.coordinator")
+
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the front door listens (host, port) and under which names or addresses hospitals know it."""
+
+    host: str
+    port: int
+    names: tuple[str, ...]
+
+
+class Service:
+    """The coordinator's processes. `run` returns after `stop`, or raises when the port cannot be had."""
+
+    def __init__(self, folder: Path, address: Address, limits: Limits | None = None) -> None:
+        self._folder = folder
+        self._address = address
+        self._limits = limits
+        self._consortium = Consortium(folder)
+        self._stop = threading.Event()
+        self._settled: dict[bytes, bool] = {}
+        self._flower_runs: dict[str, int] = {}
+        self.ready = threading.Event()
+
+    def stop(self) -> None:
+        """Ask `run` to return; may be called from a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Serve until `stop`. A SuperLink that ends by itself is started again."""
+        log.info("consortium %s", self._consortium.name)
+        inner = issue(self._folder, "loopback", (LOOPBACK, "localhost"))
+        while not self._stop.is_set():
+            self._settled.clear()
+            self._flower_runs.clear()
+            try:
+                with running(self._folder / "flower", inner) as link:
+                    self._serve(link)
+            except SuperLinkError as fault:
+                log.error("%s Starting it again.", fault)
+                self._stop.wait(2.0)
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """What uvicorn is given; a test overrides it to write down what arrives."""
+        return app
+
+    def _serve(self, link: SuperLink) -> None:
+        outer = issue(self._folder, "front", self._address.names)
+        app = front_door(
+            f"https://{LOOPBACK}:{link.port}",
+            link.context,
+            self._consortium.receive,
+            self._consortium.listing,
+            self._limits,
+        )
+        server = serve(self.wrap(app), self._address.host, self._address.port, outer)
+        thread = threading.Thread(target=server.run, name="front door", daemon=True)
+        thread.start()
+        try:
+            self._look_around(link, server, thread)
+        finally:
+            self.ready.clear()
+            server.should_exit = True
+            thread.join(10.0)
+
+    def _look_around(self, link: SuperLink, server: uvicorn.Server, thread: threading.Thread) -> None:
+        while not self._stop.is_set():
+            if not thread.is_alive():
+                raise NetworkError(
+                    f"port {self._address.port} on {self._address.host} cannot be listened on",
+                    fix="choose another with --port, or stop what holds it",
+                )
+            if not link.alive:
+                raise SuperLinkError("SuperLink ended by itself", where=str(self._folder / "flower" / "superlink.log"))
+            if server.started and not self.ready.is_set():
+                log.info("listening on %s port %d", self._address.host, self._address.port)
+                self.ready.set()
+            self._admit(link)
+            for request in requests(self._folder):
+                self._attend(link, request)
+            self._stop.wait(LOOK_SECONDS)
+
+    def _admit(self, link: SuperLink) -> None:
+        for site, record in self._consortium.records().items():
+            key = record.enrolment.node_key
+            if record.approved and self._settled.get(key) is not True:
+                log.info("site %s is admitted (node %d)", site, link.register(key))
+                self._settled[key] = True
+            elif record.revoked and self._settled.get(key) is not False:
+                link.unregister(key)
+                self._settled[key] = False
+                log.info("site %s is shut out", site)
+
+    def _attend(self, link: SuperLink, request: Request) -> None:
+        """Start a run that was asked for, notice one that ended, start one again that was cut off."""
+        if request.state in ("finished", "stopped"):
+            return
+        flower = self._flower_runs.get(request.name)
+        if flower is None:
+            self._start(link, request)
+            return
+        over = link.run_is_over(flower)
+        if over is None:
+            return
+        del self._flower_runs[request.name]
+        if (request.folder / "final").is_dir():
+            mark(replace(request, state="finished", detail=""))
+            log.info("run %s is finished", request.name)
+        elif (reason := request.folder / "stopped.txt").exists():
+            mark(replace(request, state="stopped", detail=reason.read_text()))
+            log.error("run %s stopped: %s", request.name, reason.read_text())
+        else:
+            log.warning("run %s was cut off (%s); going on with it", request.name, over)
+
+    def _start(self, link: SuperLink, request: Request) -> None:
+        (request.folder / "stopped.txt").unlink(missing_ok=True)
+        self._flower_runs[request.name] = link.start_run(request.folder)
+        mark(replace(request, state="running", detail=""))
+        log.info("run %s is started", request.name)
