@@ -1,0 +1,194 @@
+"""Adding images and reading them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, insert, select
+
+from ..annotations import new_id, utc_now
+from ..errors import ConflictError, StoreError, TamperError
+from . import schema
+from .assets import NewAsset
+from .coding import microseconds, pack, unpack
+from .events import NewEvent, append
+from .patients import Settling, root_of
+from .rows import InstanceRow, NewInstance, Stored
+from .sealing import Seal
+from .vault import Vault
+
+_VERSION = 1
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a transaction is about to insert."""
+
+    instances: list[dict[str, Any]] = field(default_factory=list)
+    assets: list[dict[str, Any]] = field(default_factory=list)
+    files: list[NewAsset] = field(default_factory=list)
+    events: list[NewEvent] = field(default_factory=list)
+    # By blind index of the SOP instance UID: fingerprint, patient and id of what this batch adds.
+    pending: dict[bytes, tuple[bytes, str, str]] = field(default_factory=dict)
+
+
+def add_many(vault: Vault, new: Sequence[NewInstance], held_out_share: float) -> list[Stored | StoreError]:
+    """Store a batch in one transaction; see Store.add_many."""
+    batch = _Batch()
+    try:
+        with vault.transaction() as connection:
+            settling = Settling(vault, connection, held_out_share)
+            outcomes = [_settle(vault, connection, settling, batch, one) for one in new]
+            if batch.files:
+                settling.write()
+                connection.execute(insert(schema.instances), batch.instances)
+                connection.execute(insert(schema.assets), batch.assets)
+                append(vault, connection, batch.events)
+                vault.files.stage(batch.files)
+    except BaseException:
+        vault.files.unstage(batch.files)
+        raise
+    vault.files.publish([asset.id for asset in batch.files])
+    return outcomes
+
+
+def _settle(
+    vault: Vault, connection: Connection, settling: Settling, batch: _Batch, new: NewInstance
+) -> Stored | StoreError:
+    refusal = _refusal(new)
+    if refusal is not None:
+        return refusal
+    blind = vault.keys.blind("sop", new.sop_uid)
+    fingerprint = vault.keys.blind("content", new.content)
+    known = batch.pending.get(blind) or _known(connection, blind)
+    if known is not None:
+        there, patient, identifier = known
+        if there != fingerprint:
+            return ConflictError(
+                "another file with this SOP instance UID but other content is stored already",
+                where=new.source,
+                fix="find out at its source which of the two is right; the first stays stored",
+            )
+        if settling.find(new.patient_issuer, new.patient_id) != patient:
+            return ConflictError(
+                "the same image is stored already under another patient",
+                where=new.source,
+                fix="correct the patient at the source, or merge the two patients",
+            )
+        return Stored(identifier, patient, new=False)
+    patient = settling.patient(new.patient_issuer, new.patient_id)
+    identifier, asset, now = new_id(), new_id(), microseconds(utc_now())
+    seal = settling.seal(patient)
+    sealed = pack({"sop_uid": new.sop_uid, "source": new.source, "acquired": new.acquired})
+    batch.instances.append(
+        {
+            "id": identifier,
+            "patient": patient,
+            "series": settling.series(patient, new.study_uid, new.series_uid),
+            "blind": blind,
+            "fingerprint": fingerprint,
+            "modality": new.modality,
+            "body_part": new.body_part,
+            "view": new.view,
+            "laterality": new.laterality,
+            "rows": new.rows,
+            "columns": new.columns,
+            "frames": new.frames,
+            "encoding": new.encoding,
+            "sealed": seal.seal(sealed, "instance", identifier),
+            "created_at": now,
+        }
+    )
+    batch.assets.append(
+        {"id": asset, "instance": identifier, "kind": "image", "version": _VERSION, "size": len(new.content)}
+    )
+    batch.files.append(NewAsset(asset, _VERSION, seal, new.content))
+    batch.events.append(
+        NewEvent(
+            kind="import",
+            at=now,
+            patient=patient,
+            level="instance",
+            target=identifier,
+            payload=pack({"source": new.source, "asset": asset, "fingerprint": fingerprint}),
+        )
+    )
+    batch.pending[blind] = (fingerprint, patient, identifier)
+    return Stored(identifier, patient, new=True)
+
+
+def _refusal(new: NewInstance) -> StoreError | None:
+    for name, value in (
+        ("patient identifier", new.patient_id.strip()),
+        ("study instance UID", new.study_uid),
+        ("series instance UID", new.series_uid),
+        ("SOP instance UID", new.sop_uid),
+    ):
+        if not value:
+            return ConflictError(f"the image has no {name}", where=new.source, fix=f"give it a {name} at its source")
+    if new.rows < 1 or new.columns < 1 or new.frames < 1:
+        return ConflictError(
+            f"an image of {new.rows} x {new.columns} pixels in {new.frames} frames",
+            where=new.source,
+            fix="check the file; each must be at least 1",
+        )
+    return None
+
+
+def _known(connection: Connection, blind: bytes) -> tuple[bytes, str, str] | None:
+    row = connection.execute(
+        select(schema.instances.c.fingerprint, schema.instances.c.patient, schema.instances.c.id).where(
+            schema.instances.c.blind == blind
+        )
+    ).one_or_none()
+    return None if row is None else (row.fingerprint, root_of(connection, row.patient), row.id)
+
+
+def select_instances() -> Select[Any]:
+    """Instances in their order of arrival, with their patient after merges (`root`) and its `held_out`."""
+    own = schema.patients.alias("own")
+    root = schema.patients.alias("root")
+    return (
+        select(schema.instances, root.c.id.label("root"), root.c.held_out)
+        .join(own, own.c.id == schema.instances.c.patient)
+        .join(root, root.c.id == func.coalesce(own.c.merged_into, own.c.id))
+        .order_by(schema.instances.c.number)
+    )
+
+
+def row_of(vault: Vault, connection: Connection, row: Any) -> InstanceRow:
+    """A row of `select_instances` with its identifiers opened."""
+    seal: Seal = vault.seal_of(connection, row.patient)
+    plain = unpack(seal.open(row.sealed, "instance", row.id))
+    return InstanceRow(
+        id=row.id,
+        patient=row.root,
+        sop_uid=plain["sop_uid"],
+        modality=row.modality,
+        body_part=row.body_part,
+        view=row.view,
+        laterality=row.laterality,
+        rows=row.rows,
+        columns=row.columns,
+        frames=row.frames,
+        encoding=row.encoding,
+        source=plain["source"],
+        held_out=row.held_out,
+    )
+
+
+def content(vault: Vault, instance: str) -> bytes:
+    """The file of an instance, as it was added."""
+    with vault.transaction() as connection:
+        seal = vault.seal_of(connection, vault.owner(connection, instance))
+        asset = connection.execute(
+            select(schema.assets)
+            .where(schema.assets.c.instance == instance, schema.assets.c.kind == "image")
+            .order_by(schema.assets.c.version.desc())
+            .limit(1)
+        ).one_or_none()
+    if asset is None:
+        raise TamperError(f"instance {instance} has lost its file", where=vault.where, fix="restore from a backup")
+    return vault.files.read(asset.id, asset.version, seal)

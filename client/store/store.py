@@ -1,0 +1,388 @@
+"""The store of a node: everything it keeps about its patients' images, encrypted on disk from the first byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from ..annotations import Annotation, Proposal, new_id
+from ..errors import AnnotationError, StoreError
+from ..keys import create_node_key, read_node_key
+from . import events, freezing, instances, patients, quarantining, reviews, schema
+from .database import clear_errors
+from .rows import (
+    ChainHead,
+    ConsentKind,
+    Eligibility,
+    Erasure,
+    FrozenRecord,
+    InstanceRow,
+    NewInstance,
+    PatientRow,
+    QuarantineRow,
+    Stored,
+)
+from .vault import DATABASE, Vault
+
+KEY_FILE = "node.key"
+
+
+class Store:
+    """A node's store in one folder, open in one process at a time; its methods may be called from several threads.
+
+    Every method that writes has made its change durable when it returns, or has changed nothing when it raises.
+    StoreError (or a subclass) is raised with one clear line for a full disk, damage, and what is unknown.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        with vault.transaction() as connection:
+            kept = {row.name: row.value for row in connection.execute(select(schema.settings))}
+        if "store" not in kept:
+            vault.close()
+            raise StoreError(
+                "the store was never finished being created",
+                where=vault.where,
+                fix="delete the folder, create it again",
+            )
+        self._held_out_share = float(kept["held_out_share"])
+
+    # ---- opening and closing
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        site: str,
+        held_out_share: float = 0.2,
+        *,
+        eligibility: Eligibility = "opt_out",
+        key_file: Path | None = None,
+    ) -> Store:
+        """Create a store and its node key in `folder`, which is made (mode 0700) when missing.
+
+        held_out_share: the chance, in [0, 1), that a new patient is kept for evaluation and never trained on.
+        eligibility: "opt_out" trains on everybody who has not opted out, "consent" only on who has consented.
+        key_file: where the node's key goes (default: `node.key` in the folder).
+        """
+        if not site:
+            raise StoreError("the store's site has no name", where=str(folder), fix="name the site")
+        if not 0.0 <= held_out_share < 1.0:
+            raise StoreError(
+                f"a held-out share of {held_out_share}", where=str(folder), fix="choose it in [0, 1), such as 0.2"
+            )
+        if eligibility not in ("opt_out", "consent"):
+            raise StoreError(
+                f"an eligibility rule {eligibility!r}", where=str(folder), fix='choose "opt_out" or "consent"'
+            )
+        if (folder / DATABASE).exists():
+            raise StoreError("a store is there already", where=str(folder), fix="open it, or choose another folder")
+        with clear_errors(str(folder)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        vault = Vault(folder, create_node_key(key_file or folder / KEY_FILE))
+        rows = {
+            "store": new_id(),
+            "site": site,
+            "held_out_share": repr(held_out_share),
+            "eligibility": eligibility,
+        }
+        try:
+            with vault.transaction() as connection:
+                connection.execute(
+                    insert(schema.settings), [{"name": name, "value": value} for name, value in rows.items()]
+                )
+            return cls(vault)
+        except BaseException:
+            vault.close()
+            raise
+
+    @classmethod
+    def open(cls, folder: Path, *, key_file: Path | None = None) -> Store:
+        """Open a store, bringing its schema to this version.
+
+        Raises KeyFileError for a lost, unreadable or too widely readable key; StoreError when there is no store,
+        when the key is not its, when another process has it open, or when a newer medquorum wrote it.
+        """
+        if not (folder / DATABASE).exists():
+            raise StoreError("there is no store here", where=str(folder), fix="create one, or name its folder")
+        return cls(Vault(folder, read_node_key(key_file or folder / KEY_FILE)))
+
+    def close(self) -> None:
+        """Close the store and let others open it."""
+        self._vault.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def folder(self) -> Path:
+        """The store's folder."""
+        return self._vault.folder
+
+    def setting(self, name: str) -> str:
+        """A setting's value ("site", "held_out_share", "eligibility", or one set); StoreError when unknown."""
+        with self._vault.transaction() as connection:
+            return self._setting(connection, name)
+
+    def _setting(self, connection: Connection, name: str) -> str:
+        value = connection.scalar(select(schema.settings.c.value).where(schema.settings.c.name == name))
+        if value is None:
+            raise StoreError(f"the store has no setting {name!r}", where=self._vault.where)
+        return value
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Keep a setting of the node's own; those that the store lives by cannot be changed."""
+        if name in ("store", "site", "held_out_share", "eligibility"):
+            raise StoreError(f"setting {name!r} is fixed when the store is created", where=self._vault.where)
+        with self._vault.transaction() as connection:
+            row = upsert(schema.settings).values(name=name, value=value)
+            connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+    # ---- images
+
+    def add(self, new: NewInstance) -> Stored:
+        """Store one image; the same content again is no fault and changes nothing.
+
+        Raises ConflictError when its SOP instance UID is stored with other content or under another patient.
+        """
+        outcome = self.add_many([new])[0]
+        if isinstance(outcome, StoreError):
+            raise outcome
+        return outcome
+
+    def add_many(self, new: Sequence[NewInstance]) -> list[Stored | StoreError]:
+        """Store a batch (64 is a good size) in one transaction, and say of each image, in order, what became of it.
+
+        An image that cannot be stored gives a StoreError in its place, to be quarantined, and does not hinder the
+        others. What concerns the whole batch (a full disk) is raised, and then nothing of it is stored.
+        """
+        return instances.add_many(self._vault, new, self._held_out_share)
+
+    def instances(
+        self, *, held_out: bool | None = None, patient: str | None = None, ids: Iterable[str] | None = None
+    ) -> list[InstanceRow]:
+        """Stored images in order of arrival; all of them, or those that fit every filter given."""
+        chosen = None if ids is None else set(ids)
+        with self._vault.transaction() as connection:
+            rows = connection.execute(instances.select_instances()).all()
+            return [
+                instances.row_of(self._vault, connection, row)
+                for row in rows
+                if (held_out is None or row.held_out == held_out)
+                and (patient is None or row.root == patient)
+                and (chosen is None or row.id in chosen)
+            ]
+
+    def instance(self, identifier: str) -> InstanceRow:
+        """One stored image; StoreError when there is none of that id."""
+        with self._vault.transaction() as connection:
+            self._vault.owner(connection, identifier)
+            query = instances.select_instances().where(schema.instances.c.id == identifier)
+            return instances.row_of(self._vault, connection, connection.execute(query).one())
+
+    def find(self, sop_uid: str) -> InstanceRow | None:
+        """The stored image of a SOP instance UID, or None."""
+        blind = self._vault.keys.blind("sop", sop_uid)
+        with self._vault.transaction() as connection:
+            query = instances.select_instances().where(schema.instances.c.blind == blind)
+            row = connection.execute(query).one_or_none()
+            return None if row is None else instances.row_of(self._vault, connection, row)
+
+    def count(self) -> int:
+        """How many images are stored."""
+        with self._vault.transaction() as connection:
+            return connection.scalar(select(func.count()).select_from(schema.instances)) or 0
+
+    def content(self, instance: str) -> bytes:
+        """The file of an image as it was added; TamperError when it was changed or is missing."""
+        return instances.content(self._vault, instance)
+
+    def cache_put(self, instance: str, name: str, data: bytes) -> None:
+        """Keep something derived from an image (encrypted, may be lost in a power cut and made again)."""
+        self.cache_put_many(name, [(instance, data)])
+
+    def cache_put_many(self, name: str, items: Sequence[tuple[str, bytes]]) -> None:
+        """As `cache_put` for many (instance, data) under one name, in one transaction."""
+        vault = self._vault
+        rows = [(instance, name, vault.session_owner(instance), data) for instance, data in items]
+        vault.cache.put(rows, vault.session_seal)
+
+    def cache_get(self, instance: str, name: str) -> bytes | None:
+        """What was kept under a name, or None."""
+        return self._vault.cache.get(instance, name, self._vault.session_seal)
+
+    # ---- patients
+
+    def patients(self) -> list[PatientRow]:
+        """Every patient in order of arrival, without those erased or merged into another."""
+        with self._vault.transaction() as connection:
+            return patients.listed(connection)
+
+    def find_patient(self, issuer: str, identifier: str) -> str | None:
+        """The patient (after merges) of an issuer's identifier, or None."""
+        with self._vault.transaction() as connection:
+            return patients.Settling(self._vault, connection, self._held_out_share).find(issuer, identifier)
+
+    def identities(self, patient: str) -> list[tuple[str, str]]:
+        """Every (issuer, identifier) of a patient, so that results return to the right person."""
+        with self._vault.transaction() as connection:
+            return patients.identities(self._vault, connection, patient)
+
+    def merge(self, source: str, into: str) -> None:
+        """Make two patients one: `source`'s images count as `into`'s from now on (not in sets frozen before)."""
+        with self._vault.transaction() as connection:
+            patients.merge(self._vault, connection, source, into)
+
+    def set_held_out(self, chosen: Iterable[str], held_out: bool) -> None:
+        """Override, for some patients, whether they are kept for evaluation."""
+        with self._vault.transaction() as connection:
+            patients.set_held_out(self._vault, connection, chosen, held_out)
+
+    def consent(self, patient: str, kind: ConsentKind, on: date) -> None:
+        """Record that a patient consents, or opts out, from the day `on` on; plans starting earlier are untouched."""
+        with self._vault.transaction() as connection:
+            patients.consent(self._vault, connection, patient, kind, on)
+
+    def erase(self, patient: str) -> Erasure:
+        """Destroy a patient's data key, images, identifiers and derived data, for good.
+
+        The patient's events stay in the chain as ciphertext that nobody can read, so that the chain still verifies.
+        Frozen sets lose the patient's records.
+        """
+        return patients.erase(self._vault, patient)
+
+    # ---- proposals and annotations
+
+    def without_proposal(self, release: str) -> list[InstanceRow]:
+        """Images of which no frame has a proposal of this release, in order of arrival."""
+        with self._vault.transaction() as connection:
+            query = instances.select_instances().where(~reviews.has_proposal(release))
+            rows = connection.execute(query).all()
+            return [instances.row_of(self._vault, connection, row) for row in rows]
+
+    def add_proposals(self, proposals: Sequence[Proposal]) -> None:
+        """Append proposals in one transaction; give all frames of an image in one call.
+
+        Raises AnnotationError when a region is not in the image's own stored-pixel coordinates.
+        """
+        with self._vault.transaction() as connection:
+            reviews.add_proposals(self._vault, connection, proposals)
+
+    def proposals(self, release: str, frame: int = 0) -> dict[str, Proposal]:
+        """A release's newest proposal for one frame of each instance."""
+        with self._vault.transaction() as connection:
+            return reviews.proposals(self._vault, connection, release, frame)
+
+    def proposals_of(self, instance: str) -> list[Proposal]:
+        """Every proposal for an instance: all frames, all releases, oldest first."""
+        with self._vault.transaction() as connection:
+            return reviews.proposals_of(self._vault, connection, instance)
+
+    def annotate(self, annotation: Annotation) -> None:
+        """Append an annotation.
+
+        One that supersedes nothing is a reading of its own. Raises ConflictError when what it supersedes has been
+        superseded by another, AnnotationError when a region is not on the image's grid.
+        """
+        self.annotate_many([annotation])
+
+    def annotate_many(self, annotations: Sequence[Annotation]) -> None:
+        """As `annotate` for many, in one transaction: all of them or none."""
+        with self._vault.transaction() as connection:
+            reviews.add_annotations(self._vault, connection, annotations)
+
+    def current_annotations(self) -> dict[tuple[str, int], Annotation]:
+        """For each annotated (instance, frame), the newest annotation that no other supersedes."""
+        with self._vault.transaction() as connection:
+            return reviews.current(self._vault, connection)
+
+    def annotations(self, identifiers: Iterable[str]) -> dict[str, Annotation]:
+        """Annotations by id, current or not (a frozen record names the one that counts for its plan)."""
+        with self._vault.transaction() as connection:
+            return reviews.by_id(self._vault, connection, identifiers)
+
+    def history(self, instance: str) -> list[Annotation]:
+        """Every annotation of an instance, oldest first."""
+        with self._vault.transaction() as connection:
+            return reviews.history(self._vault, connection, instance)
+
+    # ---- plans
+
+    def freeze(self, plan_hash: bytes, at: datetime) -> tuple[FrozenRecord, ...]:
+        """Fix, once, the records that a plan may train on, and return them in order of arrival.
+
+        A record is a frame whose current annotation states something, of a patient who is not held out and who is
+        eligible on the day `at` (UTC). Asked again for the same plan, it returns the same set whatever was added,
+        corrected, held out or opted out since; only erasure takes records away.
+        """
+        if at.tzinfo is None or at.utcoffset():
+            raise AnnotationError(f"a freeze at {at}, which is not UTC", fix="give a datetime with tzinfo=UTC")
+        if len(plan_hash) != 32:
+            raise StoreError("a plan is named by its SHA-256", where=self._vault.where, fix="give its 32-byte hash")
+        with self._vault.transaction() as connection:
+            rule = self._setting(connection, "eligibility")
+            eligibility: Eligibility = "consent" if rule == "consent" else "opt_out"
+            return freezing.freeze(self._vault, connection, plan_hash, at, eligibility)
+
+    def frozen(self, plan_hash: bytes) -> tuple[FrozenRecord, ...]:
+        """A plan's frozen records; StoreError when nothing was frozen for it."""
+        with self._vault.transaction() as connection:
+            if not freezing.is_frozen(connection, plan_hash):
+                raise StoreError(
+                    f"nothing is frozen for plan {plan_hash.hex()[:16]}",
+                    where=self._vault.where,
+                    fix="countersign the plan first",
+                )
+            return freezing.frozen(connection, plan_hash)
+
+    # ---- quarantine
+
+    def quarantine(self, source: str, code: str, reason: str, content: bytes | None) -> str:
+        """Keep a file that cannot be imported, with a short code and a reason in words; returns its id.
+
+        The same source, code and content held already give the id they have.
+        """
+        return quarantining.put(self._vault, source, code, reason, content)
+
+    def quarantined(self) -> list[QuarantineRow]:
+        """What is in quarantine, oldest first."""
+        return quarantining.listed(self._vault)
+
+    def quarantined_content(self, identifier: str) -> bytes | None:
+        """A quarantined file as it came, or None where only its source and reason were kept."""
+        return quarantining.content(self._vault, identifier)
+
+    def release_quarantined(self, identifier: str) -> bytes | None:
+        """Take an item out of quarantine and hand its file back, to be imported again."""
+        content = quarantining.content(self._vault, identifier)
+        quarantining.end(self._vault, identifier, "released")
+        return content
+
+    def delete_quarantined(self, identifier: str) -> None:
+        """Destroy an item in quarantine."""
+        quarantining.end(self._vault, identifier, "deleted")
+
+    # ---- the event chain
+
+    def head(self) -> ChainHead:
+        """The end of the event chain, for others to remember."""
+        with self._vault.transaction() as connection:
+            return events.head(connection)
+
+    def verify(self, witnessed: ChainHead | None = None) -> ChainHead:
+        """Recompute the event chain and the frozen sets' digests; TamperError names what does not fit.
+
+        witnessed: a head remembered from earlier, which the chain must pass through.
+        """
+        with self._vault.transaction() as connection:
+            return events.verify(self._vault, connection, witnessed)
