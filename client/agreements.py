@@ -1,0 +1,97 @@
+"""What this node has agreed to and already answered, on disk before anything depends on it.
+
+Plans are kept whole, so that a node that was killed goes on with what it countersigned and with nothing else. The
+attempts it began are kept so that none is ever answered twice, whatever the coordinator forgets or replays.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import RefusedError
+from ..privacy import wire
+from ..privacy.aggregation import Purpose
+from ..privacy.plan import Plan
+from .errors import NodeError
+
+
+class AgreementError(NodeError, RefusedError):
+    """A step is not bound to a plan that this node countersigned, or was asked before."""
+
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS agreement (
+    plan_hash BLOB PRIMARY KEY, plan BLOB NOT NULL, epsilon_cap REAL NOT NULL, at TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS begun (
+    plan_hash BLOB NOT NULL REFERENCES agreement, purpose TEXT NOT NULL, round INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, at TEXT NOT NULL, PRIMARY KEY (plan_hash, purpose, round, attempt)
+) STRICT;
+"""
+
+
+class Agreements:
+    """The countersigned plans and begun attempts of one node."""
+
+    def __init__(self, path: Path) -> None:
+        # One thread at a time uses a node; which thread that is may change.
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # DELETE with EXTRA: a commit that has returned survives a power cut, the journal's removal included.
+        self._database.execute("PRAGMA journal_mode = DELETE")
+        self._database.execute("PRAGMA synchronous = EXTRA")
+        self._database.execute("PRAGMA foreign_keys = ON")
+        self._database.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def countersign(self, plan: Plan, epsilon_cap: float) -> None:
+        """Keep the plan and the cap it was countersigned under; a plan kept before stays as it was."""
+        self._database.execute(
+            "INSERT INTO agreement VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (plan.hash, wire.encode(plan), epsilon_cap, _now()),
+        )
+
+    def find(self, plan_hash: bytes) -> Plan | None:
+        """The countersigned plan of this hash, if there is one."""
+        row = self._database.execute("SELECT plan FROM agreement WHERE plan_hash = ?", (plan_hash,)).fetchone()
+        return None if row is None else wire.decode(Plan, row[0])
+
+    def epsilon_cap(self, plan_hash: bytes) -> float | None:
+        """The cap that the plan was countersigned under."""
+        row = self._database.execute("SELECT epsilon_cap FROM agreement WHERE plan_hash = ?", (plan_hash,)).fetchone()
+        return None if row is None else float(row[0])
+
+    def begin(self, plan_hash: bytes, purpose: Purpose, round: int, attempt: int) -> None:
+        """Note, durably, that this attempt is begun.
+
+        Raises AgreementError unless (round, attempt) is above every one begun for the same plan and purpose.
+        """
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            last = self._database.execute(
+                "SELECT round, attempt FROM begun WHERE plan_hash = ? AND purpose = ?"
+                " ORDER BY round DESC, attempt DESC LIMIT 1",
+                (plan_hash, purpose),
+            ).fetchone()
+            if last is not None and (round, attempt) <= tuple(last):
+                raise AgreementError(
+                    f"round {round}, attempt {attempt} is not after round {last[0]}, attempt {last[1]}, which this "
+                    "node has begun already",
+                    where=purpose,
+                    fix="ask under a new attempt",
+                )
+            self._database.execute(
+                "INSERT INTO begun VALUES (?, ?, ?, ?, ?)", (plan_hash, purpose, round, attempt, _now())
+            )
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,42 @@
+"""Random mirror and shift of training images together with their regions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.card import InputTransform
+from ..models.loss import Targets
+from ..privacy.randomness import Randomness
+
+
+def augment(images: Tensor, targets: Targets, transform: InputTransform, source: Randomness) -> tuple[Tensor, Targets]:
+    """Mirror each image (B,1,S,S) left to right with probability 1/2 and shift it by -1, 0 or 1 cells of its region
+    grid each way; regions (B,F,h,w) move along exactly, since shifts are whole cells. What enters is black.
+
+    Each image is changed by itself alone, so a patient's gradient stays that patient's.
+    """
+    count, size = images.shape[0], images.shape[-1]
+    grid = targets.regions.shape[-1]
+    cell = size // grid
+    choices = np.frombuffer(source.take(4 * count), dtype=np.uint8).reshape(count, 4)
+    black = (0.0 - transform.mean) / transform.std
+    moved = torch.full_like(images, black)
+    regions = torch.zeros_like(targets.regions)
+    for row in range(count):
+        # 252 = 3 x 84: the four highest bytes count as no shift, a bias of under two per cent.
+        down, right = (int(value) % 3 - 1 if value < 252 else 0 for value in choices[row, 1:3])
+        image, region = images[row], targets.regions[row]
+        if choices[row, 0] & 1:
+            image, region = image.flip(-1), region.flip(-1)
+        _shift(image, moved[row], down * cell, right * cell)
+        _shift(region, regions[row], down, right)
+    return moved, Targets(targets.labels, targets.assessed, regions, targets.drawn)
+
+
+def _shift(origin: Tensor, target: Tensor, down: int, right: int) -> None:
+    rows, columns = origin.shape[-2:]
+    target[..., max(down, 0) : rows + min(down, 0), max(right, 0) : columns + min(right, 0)] = origin[
+        ..., max(-down, 0) : rows + min(-down, 0), max(-right, 0) : columns + min(-right, 0)
+    ]

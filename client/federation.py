@@ -1,0 +1,278 @@
+"""How a node answers the coordinator: introduce itself, countersign or refuse a plan, take part in sums.
+
+The node trusts no message further than the plan that it countersigned. Every attempt is noted on disk before it is
+answered, every charge is on disk before anything is trained, and a vector is made at most once for each attempt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..errors import MedquorumError
+from ..models.checkpoint import Release
+from ..models.errors import CheckpointError, UntrainableError, WeightsError
+from ..models.trainable import require_private
+from ..privacy import wire
+from ..privacy.accounting import plan_epsilon
+from ..privacy.aggregation import PlainSite, SiteAggregation
+from ..privacy.errors import AggregationError, BudgetError, PrivacyError, WireError
+from ..privacy.events import round_events
+from ..privacy.ledger import Ledger
+from ..privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
+from ..privacy.plan import Plan
+from ..privacy.randomness import Randomness, SecureRandomness, SeededRandomness
+from .aggregation import Part, SiteSide, plain
+from .agreements import AgreementError, Agreements
+from .evaluate import score_histograms
+from .finetune import Workbench
+from .policy import Policy, PolicyError
+from .releases import Releases
+from .rights import SimulationRights
+from .store import Store
+from .store.rows import FrozenRecord
+
+_LOG = logging.getLogger(__name__)
+_GREETING = wire.encode(Greeting())
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """The attempt at hand: what the site's side of its aggregation needs to remember between steps."""
+
+    part: Part
+    parameters: bytes
+    side: SiteAggregation
+    contributed: bool = False
+
+    def is_of(self, step: Step) -> bool:
+        bound = (self.part.plan.hash, self.part.purpose, self.part.round, self.part.attempt)
+        return bound == (step.plan_hash, step.purpose, step.round, step.attempt)
+
+
+class Federation:
+    """Answers the coordinator's messages for one site with the node's rooms."""
+
+    def __init__(
+        self,
+        site: str,
+        store: Store,
+        ledger: Ledger,
+        policy: Policy,
+        agreements: Agreements,
+        releases: Releases,
+        simulation: SimulationRights | None,
+        side: SiteSide | None,
+    ) -> None:
+        self._site = site
+        self._store = store
+        self._ledger = ledger
+        self._policy = policy
+        self._agreements = agreements
+        self._releases = releases
+        self._simulation = simulation
+        self._side = side
+        self._attempt: _Attempt | None = None
+        self._training: tuple[bytes, Workbench] | None = None
+        self._held_out: tuple[bytes, Workbench] | None = None
+
+    def answer(self, kind: str, body: bytes) -> bytes:
+        """Canonical bytes for canonical bytes; see Node.answer."""
+        if kind == "query":
+            if body == _GREETING:
+                return wire.encode(Introduction(self._site, __version__))
+            return wire.encode(self._countersign(wire.decode(Invitation, body)))
+        step = wire.decode(Step, body)
+        if kind != ("train" if step.purpose == "update" else "evaluate"):
+            raise WireError(f"a step for {step.purpose!r} in a {kind!r} message")
+        payload, refusal = b"", ""
+        try:
+            payload = self._step(step)
+        except Exception as fault:  # whatever happened, the coordinator is told no more than `_spoken` allows
+            refusal = _spoken(fault)
+        return wire.encode(
+            StepAnswer(step.plan_hash, step.purpose, step.round, step.attempt, self._site, payload, refusal)
+        )
+
+    def _countersign(self, invitation: Invitation) -> Countersignature:
+        plan_hash = hashlib.sha256(invitation.plan).digest()
+        try:
+            cap = self._agree(invitation)
+        except Exception as fault:  # as above
+            return Countersignature(plan_hash, self._site, False, 0.0, _spoken(fault))
+        return Countersignature(plan_hash, self._site, True, cap, "")
+
+    def _agree(self, invitation: Invitation) -> float:
+        """Check the plan and keep it; return the epsilon cap it is countersigned under."""
+        plan = wire.decode(Plan, invitation.plan)
+        plan.nominal(self._site)
+        release = Release.from_bytes(invitation.card, invitation.tensors)
+        if release.hash != plan.release:
+            raise PolicyError("the release that came with the plan is not the one that the plan names")
+        if release.card.task != plan.task:
+            raise PolicyError("the release was made for another task than the plan's")
+        self._policy.check(plan, release.card)
+        self._require_rights(plan)
+        self._require_affordable(plan)
+        network = release.network()
+        require_private(network.train().trainable())
+        self._releases.keep(release)
+        if not self._store.freeze(plan.hash, datetime.now(UTC)):
+            raise PolicyError("this site has no reviewed patient who may be trained on")
+        cap = self._policy.plan_epsilon if plan.privacy.mode != "none" else 0.0
+        self._agreements.countersign(plan, cap)
+        return cap
+
+    def _require_rights(self, plan: Plan) -> None:
+        if plan.privacy.mode == "none" and self._simulation is None:
+            raise PolicyError("a plan without privacy runs only in simulation")
+
+    def _require_affordable(self, plan: Plan) -> None:
+        """By this site's own accounting the plan costs no more than it states, and the ledger can bear that."""
+        plan_epsilon(plan)
+        if plan.privacy.mode == "none" or self._ledger.spent_on(plan.hash) > 0.0:
+            return
+        left = self._ledger.epsilon_cap - self._ledger.committed()
+        if plan.privacy.epsilon > left:
+            raise BudgetError(
+                f"the plan may spend epsilon {plan.privacy.epsilon:.4g} and this site has {max(left, 0.0):.4g} left"
+            )
+        if plan.privacy.delta > self._ledger.delta:
+            raise BudgetError(
+                f"the plan's delta {plan.privacy.delta:g} is above the {self._ledger.delta:g} that this site allows"
+            )
+
+    def _step(self, step: Step) -> bytes:
+        plan = self._agreements.find(step.plan_hash)
+        if plan is None:
+            raise AgreementError("this node did not countersign that plan", fix="invite it first")
+        attempt = self._attempt
+        if attempt is not None and attempt.is_of(step):
+            if step.parameters:
+                raise AgreementError("this attempt's first step was answered already", fix="ask under a new attempt")
+        else:
+            attempt = self._begin(plan, step)
+        return attempt.side.answer(step.payload, lambda: self._contribution(attempt))
+
+    def _begin(self, plan: Plan, step: Step) -> _Attempt:
+        first = 1 if step.purpose == "update" else 0
+        if not first <= step.round <= plan.rounds or step.attempt < 1:
+            raise AgreementError(f"round {step.round}, attempt {step.attempt} is outside the plan")
+        if not step.parameters:
+            raise AgreementError("this node does not know that attempt (any more)", fix="ask under a new attempt")
+        if step.purpose == "evaluation":
+            self._require_exact_evaluation(plan)
+            bench, length = self._held_out_bench(plan), len(plan.task.findings) * 2 * plan.evaluation_bins
+        else:
+            self._require_rights(plan)
+            bench = self._training_bench(plan)
+            length = bench.length
+        bench.load(step.parameters)
+        part = Part(
+            plan=plan,
+            site=self._site,
+            purpose=step.purpose,
+            round=step.round,
+            attempt=step.attempt,
+            length=length,
+            model=hashlib.sha256(step.parameters).digest(),
+        )
+        side = self._side_for(part)
+        self._agreements.begin(plan.hash, step.purpose, step.round, step.attempt)
+        self._attempt = _Attempt(part, step.parameters, side)
+        return self._attempt
+
+    def _side_for(self, part: Part) -> SiteAggregation:
+        chosen = self._side
+        if chosen is None and self._simulation is not None:
+            chosen = plain
+        side = chosen(part) if chosen is not None else None
+        if side is None or (isinstance(side, PlainSite) and self._simulation is None):
+            raise AggregationError("this node contributes only to encrypted sums")
+        return side
+
+    def _require_exact_evaluation(self, plan: Plan) -> None:
+        if self._simulation is None:
+            raise PolicyError("exact evaluation is answered only in simulation")
+        if plan.evaluation_bins == 0:
+            raise AgreementError("the plan asks for no evaluation")
+
+    def _contribution(self, attempt: _Attempt) -> Vector:
+        """Make the attempt's vector, once; an update is charged before the first image is looked at."""
+        if attempt.contributed:
+            raise AggregationError("this attempt's vector was made already")
+        attempt.contributed = True
+        part, plan = attempt.part, attempt.part.plan
+        if part.purpose == "evaluation":
+            bench = self._held_out_bench(plan)
+            scores = bench.probabilities(attempt.parameters)
+            return score_histograms(scores, bench.labels, bench.patients, plan.evaluation_bins)
+        bench = self._training_bench(plan)
+        events = round_events(plan)
+        if events:
+            self._ledger.charge(
+                plan.hash, part.purpose, part.round, part.attempt, events, plan.privacy.epsilon, plan.privacy.delta
+            )
+        return bench.update(attempt.parameters, self._site, self._randomness(part))
+
+    def _randomness(self, part: Part) -> Randomness:
+        rights = self._simulation
+        if rights is not None and (rights.seed is not None or part.plan.privacy.mode == "none"):
+            seed = secrets.randbits(63) if rights.seed is None else rights.seed
+            # One stream for each attempt: figures repeat however the run was interrupted or spread over processes.
+            return SeededRandomness(seed, self._site, part.plan.hash.hex(), part.round, part.attempt)
+        return SecureRandomness()
+
+    def _training_bench(self, plan: Plan) -> Workbench:
+        if self._training is None or self._training[0] != plan.hash:
+            self._training = None  # let go of the last plan's images before the next one's are loaded
+            self._training = (plan.hash, self._bench(plan, self._store.frozen(plan.hash)))
+        return self._training[1]
+
+    def _held_out_bench(self, plan: Plan) -> Workbench:
+        if self._held_out is None or self._held_out[0] != plan.hash:
+            self._held_out = None
+            self._held_out = (plan.hash, self._bench(plan, self._held_out_records()))
+        return self._held_out[1]
+
+    def _bench(self, plan: Plan, records: Sequence[FrozenRecord]) -> Workbench:
+        return Workbench(plan, self._releases.get(plan.release), self._store, records)
+
+    def _held_out_records(self) -> list[FrozenRecord]:
+        owners = {row.id: row.patient for row in self._store.instances() if row.held_out}
+        return [
+            FrozenRecord(instance, frame, owners[instance], annotation.id)
+            for (instance, frame), annotation in self._store.current_annotations().items()
+            if instance in owners
+        ]
+
+
+# Faults whose text speaks of plans, messages, models and budgets, never of images or patients.
+_WORDED_FOR_OUTSIDE = (
+    PolicyError,
+    AgreementError,
+    PrivacyError,
+    CheckpointError,
+    WeightsError,
+    UntrainableError,
+)
+
+
+def _spoken(fault: Exception) -> str:
+    """What the coordinator is told of a fault: of one that is not worded for it, the kind only."""
+    if isinstance(fault, _WORDED_FOR_OUTSIDE):
+        remedy = f" Fix: {fault.fix}." if fault.fix else ""
+        _LOG.warning("refused: %s", fault)
+        return f"{fault.what}.{remedy}"
+    _LOG.error("a message could not be answered", exc_info=not isinstance(fault, MedquorumError))
+    return f"the node failed ({type(fault).__name__}); its log says more."

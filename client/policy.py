@@ -1,0 +1,131 @@
+"""What a hospital allows the coordinator to ask: one TOML file, read strictly, checked against every plan."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from ..errors import BadInputError, RefusedError
+from ..models.card import Backbone, ModelCard
+from ..privacy.plan import Mode, Plan
+from .errors import NodeError
+
+
+class PolicyFileError(NodeError, BadInputError):
+    """The policy file cannot be used as it is."""
+
+
+class PolicyError(NodeError, RefusedError):
+    """The site's policy forbids what a plan asks for. The text goes to the coordinator and holds no data."""
+
+
+_COMMENTS = {
+    "plan_epsilon": "the most epsilon that one plan may spend on any patient",
+    "modes": 'privacy modes: "local"; "none" runs only in simulation',
+    "backbones": "networks that may be trained here",
+    "modalities": "DICOM modalities that may be trained on; empty: any",
+    "findings": 'findings that may be learned, as "SCHEME:CODE"; empty: any',
+    "minimum_quorum": "the fewest sites whose sum this site lets be opened",
+}
+
+
+def _require(holds: bool, what: str, fix: str) -> None:
+    if not holds:
+        raise PolicyFileError(what, where="policy", fix=fix)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A site's own limits; `_COMMENTS`, written into the file, says what each is.
+
+    The cap over all plans together stands in the ledger, not here: editing a file must not raise it. Epsilons are
+    under adding or removing one patient. Raises PolicyFileError on a limit that makes no sense.
+    """
+
+    plan_epsilon: float = 8.0
+    modes: tuple[str, ...] = ("local",)
+    backbones: tuple[str, ...] = get_args(Backbone)
+    modalities: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    minimum_quorum: int = 3
+
+    def __post_init__(self) -> None:
+        cap = self.plan_epsilon
+        _require(math.isfinite(cap) and cap > 0.0, f"plan_epsilon is {cap}", "choose a number above 0")
+        _require(self.minimum_quorum >= 1, f"minimum_quorum is {self.minimum_quorum}", "choose 1 or more")
+        for name, allowed in (("modes", get_args(Mode)), ("backbones", get_args(Backbone))):
+            unknown = sorted(set(getattr(self, name)) - set(allowed))
+            _require(not unknown, f"{name} holds {unknown}", f"choose among {', '.join(allowed)}")
+
+    def check(self, plan: Plan, card: ModelCard) -> None:
+        """Raise PolicyError with the first reason why `plan`, training the network of `card`, is not allowed here."""
+        _allow(plan.privacy.mode in self.modes, f"privacy mode {plan.privacy.mode!r} is not allowed here")
+        _allow(
+            plan.privacy.mode == "none" or plan.privacy.epsilon <= self.plan_epsilon,
+            f"the plan may spend epsilon {plan.privacy.epsilon:.4g} and this site's cap for one plan is "
+            f"{self.plan_epsilon:.4g}",
+        )
+        backbone = card.architecture.backbone
+        _allow(backbone in self.backbones, f"backbone {backbone!r} is not allowed here")
+        modality = plan.task.modality
+        _allow(not self.modalities or modality in self.modalities, f"modality {modality!r} is not allowed here")
+        for finding in plan.task.findings:
+            name = f"{finding.scheme}:{finding.code}"
+            _allow(not self.findings or name in self.findings, f"finding {name} is not allowed here")
+        _allow(
+            plan.quorum >= self.minimum_quorum,
+            f"a quorum of {plan.quorum} is below this site's minimum of {self.minimum_quorum}",
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the policy as commented TOML, for people to edit."""
+        lines = ["# What this site allows the coordinator to ask. Read again each time the node starts."]
+        for name, value in asdict(self).items():
+            lines += ["", f"# {_COMMENTS[name]}", f"{name} = {_toml(value)}"]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Policy:
+        """Read a policy file; missing keys keep their defaults.
+
+        Raises PolicyFileError naming the first unknown key, wrong type or senseless limit.
+        """
+        try:
+            table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as fault:
+            raise PolicyFileError(f"cannot be read: {fault}", where=str(path), fix="correct or restore it") from fault
+        kinds = {field.name: type(field.default) for field in fields(cls)}
+        for name, value in table.items():
+            kind = kinds.get(name)
+            if kind is None:
+                raise PolicyFileError(f"unknown key {name!r}", where=str(path), fix=f"use one of {', '.join(kinds)}")
+            table[name] = _typed(name, value, kind, path)
+        try:
+            return cls(**table)
+        except PolicyFileError as fault:
+            raise PolicyFileError(fault.what, where=str(path), fix=fault.fix) from None
+
+
+def _allow(holds: bool, reason: str) -> None:
+    if not holds:
+        raise PolicyError(reason, where="policy")
+
+
+def _typed(name: str, value: Any, kind: type, path: Path) -> Any:
+    if kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    wanted = {tuple: "a list of texts", float: "a number", int: "a whole number"}[kind]
+    raise PolicyFileError(f"{name} is not {wanted}", where=str(path), fix=f"write {wanted}")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    return repr(value)

@@ -1,0 +1,160 @@
+"""Carries our messages over Flower's Grid: the only file of the coordinator's that knows Flower's message types.
+
+Our messages are canonical bytes; each travels as the `body` of one ConfigRecord. Sites are known by name: a greeting
+asks every connected node which site it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from ..privacy import wire
+from ..privacy.errors import WireError
+from ..privacy.messages import Greeting, Introduction
+from .errors import ServerError
+from .outcome import SiteBytes
+
+Kind = Literal["query", "train", "evaluate"]
+
+# Flower's own grids pull about this often; a grid that answers at once is never waited for.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The answers that came before the deadline, and for every other site the reason why there is none."""
+
+    answers: Mapping[str, bytes]
+    missing: Mapping[str, str]
+
+
+class Courier:
+    """Sends one body to each of several sites and collects what comes back before a deadline."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._nodes: dict[str, int] = {}
+        self._down: dict[str, int] = {}
+        self._up: dict[str, int] = {}
+
+    @property
+    def located(self) -> frozenset[str]:
+        """The sites whose node is known."""
+        return frozenset(self._nodes)
+
+    @property
+    def traffic(self) -> tuple[SiteBytes, ...]:
+        """Bytes of our messages to and from each site so far, by name."""
+        sites = sorted(self._down.keys() | self._up.keys())
+        return tuple(SiteBytes(site, self._down.get(site, 0), self._up.get(site, 0)) for site in sites)
+
+    def locate(self, sites: Iterable[str], seconds: float) -> None:
+        """Ask the connected nodes that are not known yet who they are.
+
+        Raises ServerError when two connected nodes claim the same one of `sites`.
+        """
+        wanted = set(sites)
+        connected = set(self._grid.get_node_ids())
+        self._nodes = {site: node for site, node in self._nodes.items() if node in connected}
+        unknown = connected - set(self._nodes.values())
+        body = wire.encode(Greeting())
+        answers, _ = self._exchange("query", {str(node): (node, body) for node in sorted(unknown)}, seconds, "0")
+        for name, answer in answers.items():
+            try:
+                site = wire.decode(Introduction, answer).site
+            except WireError:
+                continue
+            if site not in wanted:
+                continue
+            if site in self._nodes:
+                raise ServerError(
+                    f"two connected nodes say that they are site {site!r}",
+                    where="greeting",
+                    fix="stop one of them; each site has one node",
+                )
+            self._nodes[site] = int(name)
+            self._count(self._down, site, len(body))
+            self._count(self._up, site, len(answer))
+
+    def send(
+        self,
+        kind: Kind,
+        bodies: Mapping[str, bytes],
+        seconds: float,
+        round: int,
+        on_answer: Callable[[str], None] | None = None,
+    ) -> Delivery:
+        """Send each site its body and wait at most `seconds` for the answers."""
+        missing = {site: "its node is not connected" for site in bodies if site not in self._nodes}
+        parcels = {site: (self._nodes[site], body) for site, body in bodies.items() if site in self._nodes}
+        for site, (_, body) in parcels.items():
+            self._count(self._down, site, len(body))
+        answers, faults = self._exchange(kind, parcels, seconds, str(round), on_answer)
+        for site, answer in answers.items():
+            self._count(self._up, site, len(answer))
+        return Delivery(answers, missing | faults)
+
+    def _exchange(
+        self,
+        kind: Kind,
+        parcels: Mapping[str, tuple[int, bytes]],
+        seconds: float,
+        group: str,
+        on_answer: Callable[[str], None] | None = None,
+    ) -> tuple[dict[str, bytes], dict[str, str]]:
+        """Push the parcels one by one (so that one that cannot be pushed costs no other), and pull until the
+        deadline. The time to live makes a node that wakes up later not find them any more."""
+        deadline = time.monotonic() + seconds
+        waiting: dict[str, str] = {}
+        faults: dict[str, str] = {}
+        for name, (node, body) in parcels.items():
+            content = RecordDict({"message": ConfigRecord({"body": body})})
+            message = Message(content, node, kind, ttl=max(seconds, 1.0), group_id=group)
+            pushed = [one for one in self._grid.push_messages([message]) if one]
+            if pushed:
+                waiting[pushed[0]] = name
+            else:
+                faults[name] = "the message could not be handed to Flower"
+        answers: dict[str, bytes] = {}
+        pause = _FIRST_PAUSE
+        while waiting:
+            replies = list(self._grid.pull_messages(list(waiting)))
+            for reply in replies:
+                name = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if name is None:
+                    continue
+                body = _body(reply)
+                if isinstance(body, bytes):
+                    answers[name] = body
+                    if on_answer is not None:
+                        on_answer(name)
+                else:
+                    faults[name] = body
+            if not waiting or time.monotonic() >= deadline:
+                break
+            if replies:
+                pause = _FIRST_PAUSE
+            else:
+                time.sleep(min(pause, max(deadline - time.monotonic(), 0.0)))
+                pause = min(2.0 * pause, _LONGEST_PAUSE)
+        faults.update(dict.fromkeys(waiting.values(), f"no answer within {seconds:g} s"))
+        return answers, faults
+
+    @staticmethod
+    def _count(ledger: dict[str, int], site: str, size: int) -> None:
+        ledger[site] = ledger.get(site, 0) + size
+
+
+def _body(reply: Message) -> bytes | str:
+    """The body of an answer, or in words why there is none."""
+    if reply.has_error():
+        return f"its node could not answer: {reply.error.reason or f'Flower error {reply.error.code}'}"
+    record = reply.content.config_records.get("message")
+    body = record.get("body") if record is not None else None
+    return body if isinstance(body, bytes) else "its node's answer is not one of our messages"
