@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,12 @@ __all__ = ["Report", "Written", "dump", "from_document", "load", "to_document", 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of a report."""
+    """The files of a report, and how long they took."""
 
     json: Path
     html: Path
     plots: tuple[Path, ...]
+    seconds: float
 
 
 def write(report: Report, folder: Path) -> Written:
@@ -24,9 +26,10 @@ def write(report: Report, folder: Path) -> Written:
 
     report.json comes first: should a plot fail, the figures of a long run are not lost.
     """
+    began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    written = Written(folder / "report.json", folder / "report.html", ())
-    written.json.write_text(dump(report), encoding="utf-8")
+    figures, page = folder / "report.json", folder / "report.html"
+    figures.write_text(dump(report), encoding="utf-8")
     # matplotlib and jinja2 take a second to import, and only here.
     from .page import render
     from .plots import draw_all
@@ -37,5 +40,5 @@ def write(report: Report, folder: Path) -> Written:
     paths = tuple(place / f"{name}.png" for name in plots)
     for path, png in zip(paths, plots.values(), strict=True):
         path.write_bytes(png)
-    written.html.write_text(render(report, plots), encoding="utf-8")
-    return Written(written.json, written.html, paths)
+    page.write_text(render(report, plots), encoding="utf-8")
+    return Written(figures, page, paths, time.monotonic() - began)

@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar, cast
 
 from ..errors import StudyError
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 _T = TypeVar("_T")
 
 

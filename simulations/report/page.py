@@ -208,5 +208,5 @@ def _data_uri(png: bytes) -> str:
 
 
 def _shown_width(png: bytes) -> int:
-    """Width of the picture on the page in CSS pixels: its inches at 96 a inch (PNG: IHDR holds the width at byte 16)."""
+    """Width of the picture on the page in CSS pixels, 96 an inch (a PNG holds its width in pixels at byte 16)."""
     return round(int.from_bytes(png[16:20], "big") * 96 / style.DPI)

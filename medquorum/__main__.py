@@ -1,0 +1,9 @@
+"""`python -m medquorum` is the command `medquorum`."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,187 @@
+"""The commands `medquorum demo` and `medquorum simulate run`: a study in, its table and its report out.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import SimulationError
+
+if TYPE_CHECKING:
+    from .report import Report, Written
+    from .study import Study
+
+# What a study needs beyond the base install, as the extra `simulate` brings it.
+_NEEDED = ("alembic", "jinja2", "matplotlib", "sqlalchemy", "sqlcipher3")
+
+simulate = typer.Typer(no_args_is_help=True, help="Run federations of many hospitals on this machine.")
+
+
+class Engine(StrEnum):
+    """What carries the messages between the coordinator and the nodes of a simulation."""
+
+    inprocess = "inprocess"
+    ray = "ray"
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        file_okay=False,
+        help="Folder for the run and its report; the default is a new one, runs/STUDY.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the content of report.json, and nothing else, on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show libraries' logs and warnings, and tracebacks.")]
+
+
+def demo(
+    out: Out = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the whole run; the default is the study's.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Four synthetic hospitals label images and train one model together, in about two minutes."""
+    from .study import bundled, load_study
+
+    study = load_study(bundled("demo"), seed)
+    command = ["medquorum", "demo", *([] if seed is None else ["--seed", str(seed)])]
+    _run(study, None, out, Engine.inprocess, command, as_json, verbose)
+
+
+@simulate.command("run")
+def run(
+    study: Annotated[Path, typer.Argument(help="The study's TOML file, or the name of a bundled study.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder that holds the study's images.", show_default=False)
+    ] = None,
+    out: Out = None,
+    engine: Annotated[
+        Engine, typer.Option(help="inprocess: all nodes in this process. ray: Flower's simulation engine.")
+    ] = Engine.inprocess,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a study from its TOML file: hospitals, readers, a federation, and what each hospital gets alone."""
+    from .study import bundled, load_study
+
+    # A bare word that names no file here is a study that comes with medquorum.
+    file = study if study.exists() or study.suffix or len(study.parts) > 1 else bundled(str(study))
+    command = ["medquorum", "simulate", "run", str(study), *([] if data is None else ["--data", str(data)])]
+    if engine is not Engine.inprocess:
+        command += ["--engine", engine.value]
+    _run(load_study(file), data, out, engine, command, as_json, verbose)
+
+
+def _run(
+    study: Study, data: Path | None, out: Path | None, engine: Engine, command: list[str], as_json: bool, verbose: bool
+) -> None:
+    _require_extra(engine)
+    folder = _fresh_folder(study.name) if out is None else out
+    from . import report
+    from .console import console, next_steps, summary, watching
+
+    # Whatever a library prints belongs to the log: standard output is for the result alone.
+    with _quiet(verbose), redirect_stdout(sys.stderr), watching(sys.stderr) as progress:
+        from .progress import StageFinished, StageStarted
+        from .run import run_study
+
+        made = report.Report(
+            run_study(study, data, folder, engine=engine.value, progress=progress), shlex.join(command)
+        )
+        progress(StageStarted("Write the report", 0))
+        written = report.write(made, folder)
+        progress(StageFinished("Write the report", written.seconds))
+    if as_json:
+        sys.stdout.write(report.dump(made))
+        return
+    target = console(sys.stdout)
+    summary(made.result, target)
+    next_steps(_next_steps(made, written, study, data), target)
+
+
+def _next_steps(made: Report, written: Written, study: Study, data: Path | None) -> list[tuple[str, str]]:
+    """What to look at and what to type next, with commands and files that exist."""
+    from .study import STUDIES
+
+    steps = [
+        ("Read the report in a browser", _shown(written.html)),
+        ("All its figures, for your own plots", _shown(written.json)),
+    ]
+    if study.file.parent != STUDIES or study.name != "demo":
+        return steps
+    steps.append(("The same hospitals with other chances", f"medquorum demo --seed {made.result.seed + 1}"))
+    if data is None:
+        copied = f"cp {shlex.quote(_shown(study.file))} study.toml"
+        steps.append(
+            ("Your own study: copy this one, change it, run it", f"{copied} && medquorum simulate run study.toml")
+        )
+    steps += [
+        (
+            f"Real images: {path.stem}, in the folder that you name",
+            f"medquorum simulate run {path.stem} --data FOLDER",
+        )
+        for path in sorted(STUDIES.glob("*.toml"))
+        if path != study.file
+    ]
+    return steps
+
+
+def _shown(path: Path) -> str:
+    """The path as somebody in the working directory would type it."""
+    whole, here = path.resolve(), Path.cwd().resolve()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
+
+
+def _fresh_folder(study: str) -> Path:
+    """runs/STUDY, or runs/STUDY-2 and so on: the first that does not exist."""
+    name = re.sub(r"[^a-z0-9]+", "-", study.lower()).strip("-") or "study"
+    folder, number = Path("runs") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+def _require_extra(engine: Engine) -> None:
+    needed = (*_NEEDED, "ray") if engine is Engine.ray else _NEEDED
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise SimulationError(
+            f"simulations need packages that are not installed: {', '.join(missing)}",
+            fix="pip install 'medquorum[simulate]'",
+        )
+
+
+@contextmanager
+def _quiet(verbose: bool) -> Iterator[None]:
+    """Libraries' logs and warnings on standard error when `verbose`, otherwise only their errors."""
+    if verbose:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        yield
+        return
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,176 @@
+"""What a study shows in a terminal: progress on standard error while it runs, then its table on standard output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from .progress import Event, Progress, StageAdvanced, StageFinished, StageStarted
+from .report import figures, statements
+from .results import Estimate, SiteResult, StudyResult
+
+# Where nobody reads a terminal's width, tables are not cut.
+_PLAIN_WIDTH = 120
+# A long stage says something at least this often when there is no bar to watch.
+_HEARTBEAT_SECONDS = 10.0
+
+
+def console(stream: TextIO) -> Console:
+    """A rich console on `stream`, as wide as the terminal, or 120 columns where there is none."""
+    probe = Console(file=stream)
+    return probe if probe.is_terminal else Console(file=stream, width=_PLAIN_WIDTH)
+
+
+@contextmanager
+def watching(stream: TextIO) -> Iterator[Progress]:
+    """A watcher for run_study that draws on `stream`: a bar for the stage that runs, a line for each that is over;
+    plain lines where `stream` is no terminal."""
+    target = console(stream)
+    if not target.is_terminal:
+        yield _Lines(lambda line: target.print(line, markup=False, highlight=False, soft_wrap=True))
+        return
+    with Bars(
+        TextColumn("  {task.description}", markup=False),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=target,
+        transient=True,
+    ) as bars:
+        yield _LiveBars(bars)
+
+
+class _LiveBars:
+    """One live bar for each running stage; a stage that ends leaves a line and takes its bar away."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StageStarted(stage, total):
+                self._tasks[stage] = self._bars.add_task(stage, total=total or None)
+            case StageAdvanced(stage, done):
+                self._bars.update(self._tasks[stage], completed=done)
+            case StageFinished(stage, seconds):
+                self._bars.remove_task(self._tasks.pop(stage))
+                self._bars.console.print(
+                    f"  [green]✓[/green] {escape(stage)} [dim]{figures.duration(seconds)}[/dim]", highlight=False
+                )
+
+
+class _Lines:
+    """A line when a stage starts, one when it is over, and one now and then in between."""
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._say = say
+        self._clock = clock
+        self._totals: dict[str, int] = {}
+        self._started: dict[str, float] = {}
+        self._spoken = 0.0
+
+    def __call__(self, event: Event) -> None:
+        now = self._clock()
+        match event:
+            case StageStarted(stage, total):
+                self._totals[stage], self._started[stage], self._spoken = total, now, now
+                self._say(f"{stage} ..." if total == 0 else f"{stage} (0 of {total:,}) ...")
+            case StageAdvanced(stage, done):
+                if now - self._spoken >= _HEARTBEAT_SECONDS:
+                    self._spoken = now
+                    self._say(self._heartbeat(stage, done, now))
+            case StageFinished(stage, seconds):
+                self._say(f"{stage}: done in {figures.duration(seconds)}")
+
+    def _heartbeat(self, stage: str, done: int, now: float) -> str:
+        total = self._totals[stage]
+        if not total:
+            return f"{stage}: {done:,}"
+        left = (now - self._started[stage]) * (total - done) / done if done else float("nan")
+        return f"{stage}: {done:,} of {total:,}, about {figures.duration(left)} left"
+
+
+def summary(result: StudyResult, target: Console) -> None:
+    """The study's headline, its table for each hospital, comparisons, warnings and notices, on `target`."""
+    target.print()
+    target.print(f"[bold]{escape(statements.headline(result))}[/bold]", highlight=False)
+    target.print()
+    target.print(_table(result))
+    target.print()
+    for sentence in statements.comparisons(result):
+        _bullet(target, sentence, "cyan")
+    for site in result.sites:
+        for reason, count in statements.quarantine_counts(site):
+            _bullet(target, f"Quarantined at {site.name}: {figures.count(count, 'file')}, {reason}.", "yellow")
+    for warning in result.warnings:
+        _bullet(target, f"Warning: {warning}", "yellow")
+    for notice in (*statements.notices(result), statements.RESEARCH_USE):
+        _bullet(target, notice, "dim")
+
+
+def next_steps(steps: list[tuple[str, str]], target: Console) -> None:
+    """What to do next: pairs of what it gives and the command or path, each on a line that is never broken."""
+    target.print()
+    target.print("[bold]Next[/bold]")
+    for what, how in steps:
+        target.print(f"  {escape(what)}:", highlight=False)
+        target.print(f"    [bold cyan]{escape(how)}[/bold cyan]", highlight=False, soft_wrap=True)
+
+
+def _bullet(target: Console, sentence: str, style: str) -> None:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(f"[{style}]•[/{style}]", escape(sentence))
+    target.print(grid)
+
+
+def _table(result: StudyResult) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
+        caption="Under an AUROC: its 95 % interval, from resampling patients. Accept-all: the commoner answer for all.",
+        caption_justify="left",
+    )
+    table.add_column("Hospital", overflow="fold", min_width=10)
+    for header in (
+        "Patients\n(images)",
+        "AUROC\nbefore → after",
+        "Alone, same\nepsilon",
+        "Actions saved\n(accept-all)",
+        "Epsilon\nof cap",
+        "Sent",
+    ):
+        table.add_column(header, justify="right", no_wrap=True)
+    for site in result.sites:
+        table.add_row(*_cells(site))
+    return table
+
+
+def _cells(site: SiteResult) -> tuple[str, ...]:
+    effort = statements.effort_sums([site.effort])
+    return (
+        escape(site.name),
+        f"{site.patients:,}\n[dim]({site.images:,})[/dim]",
+        f"{_value(site.auroc_before)} → [bold]{_value(site.auroc_after)}[/bold]\n"
+        f"[dim]{figures.interval(site.auroc_after)}[/dim]",
+        f"{_value(site.auroc_alone)}\n[dim]{figures.interval(site.auroc_alone)}[/dim]",
+        f"{figures.percent(effort.saved)}\n[dim]({figures.percent(effort.accept_all_saved)})[/dim]",
+        f"{figures.epsilon(site.epsilon)}\n[dim]of {figures.cap(site.epsilon_cap)}[/dim]",
+        figures.size(site.bytes_sent),
+    )
+
+
+def _value(estimate: Estimate | None) -> str:
+    return figures.auroc(estimate.value if estimate else None)
