@@ -146,5 +146,5 @@ def luminance(rgb: NDArray[np.generic], top: float) -> NDArray[np.float32]:
     Returns float32 in [0, 1] without the last axis.
     """
     weights = np.array([0.299, 0.587, 0.114], dtype=np.float32) / np.float32(top)
-    grey: NDArray[np.float32] = rgb[..., :3].astype(np.float32) @ weights
+    grey = (rgb[..., :3].astype(np.float32) @ weights).astype(np.float32, copy=False)
     return np.clip(grey, np.float32(0.0), np.float32(1.0))

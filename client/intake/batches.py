@@ -1,0 +1,119 @@
+"""The one loop behind every import: read and decode in threads, store in batches, account for every file."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+from ..errors import StoreError
+from ..pixels import Rendered, UnreadableError
+from ..pixels.preview import PREVIEW, preview_bytes, wants_preview
+from ..store import NewInstance, Store, Stored
+from .report import IntakeReport, Progress, Quarantined
+
+BATCH = 64
+# A quarantined file larger than this is recorded without its bytes; the original is still where the user has it.
+_KEPT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One file as a worker left it: ready to be stored, or with the reason why not and what bytes there were."""
+
+    source: str
+    instance: NewInstance | None = None
+    preview: bytes | None = None
+    fault: UnreadableError | None = None
+    content: bytes | None = field(default=None, repr=False)
+
+
+def attempt(source: str, read: Callable[[], bytes], parse: Callable[[bytes], tuple[NewInstance, Rendered]]) -> Read:
+    """Read and parse one file, turning every expected failure into a `Read` that says so."""
+    content: bytes | None = None
+    try:
+        content = read()
+        instance, rendered = parse(content)
+        preview = preview_bytes(rendered.image) if wants_preview(instance.encoding, rendered.image.shape) else None
+        return Read(source, instance, preview)
+    except UnreadableError as fault:
+        return Read(source, fault=fault, content=content)
+    except MemoryError:
+        return Read(source, fault=UnreadableError("too-large", "there is not enough memory to decode it"))
+
+
+def workers() -> int:
+    """Threads for reading and decoding: as many as this process may use cores, at most eight."""
+    return max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+def ahead(pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], Read]], depth: int) -> Iterator[Read]:
+    """Results of `jobs` in their order, at most `depth` of them under way: bounded memory, deterministic order."""
+    waiting: deque[Future[Read]] = deque()
+    source = iter(jobs)
+    for job in islice(source, depth):
+        waiting.append(pool.submit(job))
+    while waiting:
+        yield waiting.popleft().result()
+        for job in islice(source, 1):
+            waiting.append(pool.submit(job))
+
+
+class Account:
+    """Stores batches and keeps count of what became of each file."""
+
+    def __init__(self, store: Store, total: int, progress: Progress | None) -> None:
+        self._store = store
+        self._total = total
+        self._progress = progress
+        self._batch: list[Read] = []
+        self._patients: set[str] = set()
+        self._quarantined: list[Quarantined] = []
+        self._imported = self._duplicates = self._settled = 0
+        self.instances: dict[str, Stored] = {}
+
+    def take(self, read: Read) -> None:
+        """Account for one file; full batches are stored."""
+        if read.fault is not None:
+            self._refuse(read.source, read.fault.code, read.fault.what, read.content)
+            self._settle(1)
+            return
+        self._batch.append(read)
+        if len(self._batch) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what is waiting, in one transaction; what the store refuses goes to quarantine, alone."""
+        batch, self._batch = self._batch, []
+        new = [read.instance for read in batch if read.instance is not None]
+        previews: list[tuple[str, bytes]] = []
+        for read, outcome in zip(batch, self._store.add_many(new) if new else [], strict=True):
+            if isinstance(outcome, StoreError):
+                self._refuse(read.source, "conflict", outcome.what, read.instance and read.instance.content)
+                continue
+            self.instances[read.source] = outcome
+            self._patients.add(outcome.patient)
+            self._imported += outcome.new
+            self._duplicates += not outcome.new
+            if outcome.new and read.preview is not None:
+                previews.append((outcome.instance, read.preview))
+        if previews:
+            self._store.cache_put_many(PREVIEW, previews)
+        self._settle(len(batch))
+
+    def report(self, labelled: int = 0) -> IntakeReport:
+        """The outcome so far; call `flush` before."""
+        return IntakeReport(self._imported, self._duplicates, len(self._patients), tuple(self._quarantined), labelled)
+
+    def _refuse(self, source: str, code: str, reason: str, content: bytes | None) -> None:
+        kept = content if content is not None and len(content) <= _KEPT_BYTES else None
+        self._store.quarantine(source, code, reason, kept)
+        self._quarantined.append(Quarantined(source, code, reason))
+
+    def _settle(self, count: int) -> None:
+        self._settled += count
+        if self._progress is not None and count:
+            self._progress(self._settled, self._total)

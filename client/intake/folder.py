@@ -1,0 +1,43 @@
+"""Import a folder of DICOM files: recursively, in one order, every file accounted for."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from ..pixels import DEFAULT_LIMITS, Limits
+from ..store import Store
+from .batches import Account, Read, ahead, attempt, workers
+from .dicom_header import read_dicom
+from .files import existing_folder, list_files, read_inside
+from .report import IntakeReport, Progress
+
+
+def import_dicom(
+    store: Store, folder: Path, progress: Progress | None = None, limits: Limits = DEFAULT_LIMITS
+) -> IntakeReport:
+    """Import every DICOM image below `folder`, whatever the files are called.
+
+    Each file ends imported, as a duplicate of what the store holds, or in quarantine with a code and a reason; a
+    file's `source` is its path relative to `folder`. Files are taken in code-point order of that path, so that the
+    same folder gives the same store. Raises IntakeError when the folder itself cannot be read.
+    """
+    root = existing_folder(folder)
+    sources = list_files(root)
+    account = Account(store, len(sources), progress)
+    threads = workers()
+    with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
+        jobs = (partial(_read, root, source, limits) for source in sources)
+        for read in ahead(pool, jobs, 4 * threads):
+            account.take(read)
+    account.flush()
+    return account.report()
+
+
+def _read(root: Path, source: str, limits: Limits) -> Read:
+    return attempt(
+        source,
+        lambda: read_inside(root, source, limits),
+        lambda content: read_dicom(content, source, limits),
+    )
