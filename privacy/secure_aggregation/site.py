@@ -86,13 +86,7 @@ class SecureSite:
         """
         if self._ended:
             raise BreachError(f"this aggregation is over: {self._ended}", where=self._where)
-        handlers: tuple[tuple[type[Any], Callable[[Any], Any]], ...] = (
-            (Invite, self._advertise),
-            (KeyList, self._share),
-            (Inbox, lambda inbox: self._mask(inbox, contribution)),
-            (Survivors, self._agree),
-            (Agreements, self._unmask),
-        )
+        handlers = self._handlers(contribution)
         kind, handler = handlers[self._step]
         try:
             rules.small_enough(payload, len(self._terms.sites))
@@ -107,6 +101,15 @@ class SecureSite:
         if self._step == len(handlers):
             self._forget("its sum was unmasked")
         return wire.encode(reply)
+
+    def _handlers(self, contribution: Callable[[], Vector]) -> tuple[tuple[type[Any], Callable[[Any], Any]], ...]:
+        return (
+            (Invite, self._advertise),
+            (KeyList, self._share),
+            (Inbox, lambda inbox: self._mask(inbox, contribution)),
+            (Survivors, self._agree),
+            (Agreements, self._unmask),
+        )
 
     @property
     def _where(self) -> str:

@@ -25,17 +25,22 @@ def threshold(cohort: int, quorum: int = 0) -> int:
     return max(2 * cohort // 3 + 1, quorum)
 
 
-def guarantee(cohort: int, quorum: int = 0) -> str:
-    """One sentence for people: how many sites may drop out of a cohort, and how many may collude with impunity.
+def colluders(cohort: int, quorum: int = 0) -> int:
+    """How many sites may collude with a hostile coordinator while the others' vectors stay hidden in their sum.
 
-    A site's vector is the sum less everybody else's, so survivors - 1 colluding survivors always read the last one;
-    to read it from the masks alone takes t colluders, or 2t - n beside a hostile coordinator.
+    c < 2t - n, or else two survivor lists can be signed; c <= t - 2, or else the sum less their own is one vector.
     """
     t = threshold(cohort, quorum)
-    spare = cohort - t
-    may = "no site may drop out" if spare == 0 else f"{spare} of them may drop out"
+    return min(2 * t - cohort - 1, t - 2)
+
+
+def guarantee(cohort: int, quorum: int = 0) -> str:
+    """Two sentences for people: how many sites of a cohort may drop out, and how many may collude."""
+    t = threshold(cohort, quorum)
+    may = {0: "none may drop out", 1: "one may drop out"}.get(cohort - t, f"{cohort - t} may drop out")
+    c = colluders(cohort, quorum)
+    with_sites = f", together with up to {c} of the sites," if c else ""
     return (
-        f"With {cohort} sites, {t} must stay to the end: {may}. A hostile coordinator learns only the sum as long as "
-        f"fewer than {2 * t - cohort} sites collude with it; {t - 1} colluding survivors of a sum over {t} read the "
-        f"one that is left, whatever the coordinator does."
+        f"Of {cohort} sites, {t} must stay to the end: {may}. A hostile coordinator{with_sites} learns only the sum of "
+        f"the other sites' vectors; {c + 1} colluding sites may read a single one."
     )
