@@ -48,7 +48,7 @@ run-folder = ""
 # Flower wants an app bundle with a client part; ours is empty, since a node never asks for the bundle.
 _LAUNCHER_MODULE = """from flwr.clientapp import ClientApp
 
-from medquorum.server.app import app
+from medquorum.server.network.app import app
 
 client = ClientApp()
 __all__ = ["app", "client"]

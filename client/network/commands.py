@@ -1,0 +1,138 @@
+"""`medquorum node …`: what a hospital's IT types to set a node up and keep it running."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .settings import NetworkSettings
+
+node = typer.Typer(help="Run a hospital's node.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Option("--folder", help="The node's folder.", envvar="MEDQUORUM_NODE")]
+
+
+@node.command()
+def init(
+    site: Annotated[str, typer.Argument(help="The site's name, as the consortium will know it.")],
+    folder: Folder,
+    epsilon_cap: Annotated[float, typer.Option(help="Bound on the privacy budget of all plans ever, together.")] = 16.0,
+    delta: Annotated[float, typer.Option(help="Largest delta that one plan may have.")] = 1e-4,
+) -> None:
+    """Lay out a node: its encrypted store, privacy ledger, policy file and keys. Nothing leaves this machine."""
+    from ..keys import read_node_key
+    from ..node import Node
+    from .settings import NetworkSettings
+
+    Node.create(folder, site, epsilon_cap=epsilon_cap, delta=delta).close()
+    settings = NetworkSettings(folder, read_node_key(folder / "store" / "node.key"))
+    settings.create_keys()
+    _say(f"Node for {site} in {folder}. Its identity in six words:\n\n    {_words(settings)}\n")
+    _say(f"Read {folder / 'policy.toml'} and change what this site allows. Keep a copy of {folder / 'store/node.key'}.")
+    _say(f"Next: medquorum node enrol HOST:PORT --authority authority.pem --folder {folder}")
+
+
+@node.command()
+def enrol(
+    address: Annotated[str, typer.Argument(help="The coordinator's front door, HOST:PORT.")],
+    authority: Annotated[Path, typer.Option(help="The consortium authority's certificate, as the operator sent it.")],
+    folder: Folder,
+    proxy: Annotated[str, typer.Option(help="The hospital's HTTP proxy, if connections must go through one.")] = "",
+) -> None:
+    """Ask to join a consortium with this site's own keys."""
+    from ..store import Store
+    from .enrol import authority_fingerprint
+    from .enrol import enrol as send
+    from .fleet import Endpoint
+
+    settings = _settings(folder)
+    with Store.open(folder / "store") as store:
+        site = store.site
+    _say(f"Authority's certificate: SHA-256 {authority_fingerprint(authority)}")
+    others = send(settings, site, Endpoint(address, authority, proxy or None))
+    _say(f"Asked to join as {site}. Read these six words to the operator by telephone:\n\n    {_words(settings)}\n")
+    _say(f"Other sites listed: {', '.join(others) or 'none yet'}.")
+    _say(f"Next, for each of them: medquorum node trust SITE --folder {folder}; then: medquorum node run")
+
+
+@node.command()
+def trust(
+    site: Annotated[str, typer.Argument(help="The other site.")],
+    folder: Folder,
+    words: Annotated[str, typer.Option(help="The six words that its admin read out; asked for when absent.")] = "",
+) -> None:
+    """Put another site on this node's roster, by the six words that its admin reads out."""
+    from ...privacy.roster import admit_by_word
+    from .enrol import listed
+
+    settings = _settings(folder)
+    enrolment = listed(settings.endpoint(), site)
+    spoken = words or typer.prompt(f"The six words that {site}'s admin reads out")
+    settings.keep_roster(admit_by_word(settings.roster(), site, enrolment.key, spoken, int(time.time())))
+    _say(f"{site} is on this node's roster.")
+
+
+@node.command()
+def distrust(site: Annotated[str, typer.Argument(help="The other site.")], folder: Folder) -> None:
+    """Take another site off this node's roster. It counts from the next message on."""
+    from ...privacy.roster import revoke_by_word
+
+    settings = _settings(folder)
+    settings.keep_roster(revoke_by_word(settings.roster(), site, int(time.time())))
+    _say(f"{site} is revoked on this node's roster.")
+
+
+@node.command()
+def roster(folder: Folder) -> None:
+    """List the sites that this node trusts, with their six words."""
+    from ...privacy.identity import fingerprint
+
+    for member in _settings(folder).roster().members:
+        state = "" if member.revoked is None else "  (revoked)"
+        _say(f"{member.site:20} {' '.join(fingerprint(member.key))}{state}")
+
+
+@node.command()
+def run(folder: Folder) -> None:
+    """Stay connected to the coordinator and answer its messages, until stopped by a signal."""
+    from ..answering import reply
+    from ..node import Node
+    from .fleet import FleetTransport
+    from .resident import Resident
+    from .secure import secure_side
+
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = _settings(folder)
+    transport = FleetTransport(settings.endpoint(), settings.flower_key())
+    with Node.open(folder) as probe:
+        minimum = max(3, probe.policy.minimum_quorum)
+    with Node.open(folder, side=secure_side(settings.identity(), settings.roster, minimum)) as opened:
+        resident = Resident(transport, lambda message: reply(opened, message))
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ending, lambda *_: resident.stop())
+        resident.run()
+
+
+def _settings(folder: Path) -> NetworkSettings:
+    from ..keys import read_node_key
+    from .settings import NetworkSettings
+
+    return NetworkSettings(folder, read_node_key(folder / "store" / "node.key"))
+
+
+def _words(settings: NetworkSettings) -> str:
+    from ...privacy.identity import fingerprint
+
+    return " ".join(fingerprint(settings.identity().public))
+
+
+def _say(line: str) -> None:
+    typer.echo(line)

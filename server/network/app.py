@@ -1,0 +1,64 @@
+"""The ServerApp that SuperLink starts: the rounds over the real Grid, with the encrypted sum and nothing else.
+
+A run lies in the coordinator's folder as runs/NAME, so the consortium that it belongs to is two folders up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from ...errors import MedquorumError
+from ...privacy.aggregation import CoordinatorAggregation
+from ...privacy.ranges import value_range
+from ...privacy.roster import Member, Roster
+from ...privacy.secure_aggregation import SecureCoordinator, Terms
+from ..aggregation import Gathering
+from ..app import RUN_FOLDER, coordinate
+from ..errors import RunError
+from .consortium import Consortium
+
+app = ServerApp()
+
+
+def known_sites(consortium: Consortium) -> Roster:
+    """The approved sites as a roster: lets the coordinator notice a faulty site early. No node trusts this list."""
+    members = tuple(
+        Member(site, record.enrolment.key, 0) for site, record in consortium.records().items() if record.approved
+    )
+    return Roster(consortium.name, 1, b"", "coordinator", members)
+
+
+def secure(consortium: Consortium, gathering: Gathering) -> CoordinatorAggregation:
+    """The coordinator's side of the encrypted sum."""
+    plan = gathering.plan
+    terms = Terms(
+        consortium=plan.consortium,
+        plan_hash=plan.hash,
+        purpose=gathering.purpose,
+        round=gathering.round,
+        attempt=gathering.attempt,
+        sites=plan.sites,
+        quorum=plan.quorum,
+        length=gathering.length,
+        value_range=value_range(plan, gathering.purpose),
+        content=gathering.model,
+    )
+    return SecureCoordinator(terms, gathering.cohort, known_sites(consortium))
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Carry out the run that the launcher's configuration names; say in the run's folder why it stopped, if it did."""
+    named = context.run_config.get(RUN_FOLDER)
+    if not isinstance(named, str) or not named:
+        raise RunError("the run's configuration names no folder", where=RUN_FOLDER, fix="start it by coordinator train")
+    folder = Path(named)
+    consortium = Consortium(folder.parent.parent)
+    try:
+        coordinate(grid, folder, {"secure": lambda gathering: secure(consortium, gathering)})
+    except MedquorumError as fault:
+        (folder / "stopped.txt").write_text(str(fault))
+        raise
