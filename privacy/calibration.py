@@ -116,12 +116,12 @@ def calibrated_terms(
             )
     return PrivacyTerms(
         mode=mode,
-        epsilon=epsilon,
-        delta=delta,
-        clip=clip,
+        epsilon=float(epsilon),
+        delta=float(delta),
+        clip=float(clip),
         noise_multiplier=noise,
-        max_noise_multiplier=max_noise_multiplier,
-        sampling_rate=sampling_rate,
+        max_noise_multiplier=float(max_noise_multiplier),
+        sampling_rate=float(sampling_rate),
         patient_images=patient_images,
     )
 
@@ -149,32 +149,31 @@ def _largest_mu(target_epsilon: float, delta: float) -> float:
 
 
 def _sampled(target_epsilon: float, delta: float, sampling_rate: float, steps: int, full: float) -> float:
-    """The least noise under sampling, below that of the full batch: first on a coarse grid, then on the true one.
+    """The noise at which sampled steps cost the target, to a relative 2e-5; the full batch's, `full`, is more.
 
-    The coarse grid overstates epsilon, so it brackets from above; the fine search starts a little below it.
+    Bracketed and found first on a coarse grid, which overstates epsilon a little, then below it on the true grid.
     """
+    from scipy.optimize import root_scalar
 
-    def too_private(noise: float, grid: float) -> bool:
-        return _cost(noise, delta, sampling_rate, steps, grid) <= target_epsilon
+    def excess(log_noise: float, grid: float) -> float:
+        cost = _cost(math.exp(log_noise), delta, sampling_rate, steps, grid)
+        return math.log(max(cost, 1e-12) / target_epsilon)
 
-    high = full
-    while too_private(high / 2.0, COARSE_GRID):
-        high /= 2.0
-    low, high = _bisect(high / 2.0, high, 1e-3, lambda noise: too_private(noise, COARSE_GRID))
+    def crossing(grid: float, low: float, high: float, tolerance: float) -> float:
+        return float(root_scalar(excess, args=(grid,), method="brentq", bracket=(low, high), xtol=tolerance).root)
+
+    high = math.log(full)
+    low = high - math.log(2.0)
+    while excess(low, COARSE_GRID) <= 0.0:
+        low, high = low - math.log(2.0), low
+    high = crossing(COARSE_GRID, low, high, 1e-3) + 1e-3
     width = 0.01
-    low = high * (1.0 - width)
-    while too_private(low, GRID):
-        width *= 2.0
-        low, high = low * (1.0 - width), low
-    return _bisect(low, high, 10.0**-4, lambda noise: too_private(noise, GRID))[1]
-
-
-def _bisect(low: float, high: float, tolerance: float, holds: Callable[[float], bool]) -> tuple[float, float]:
-    """Narrow (low, high], where `holds` is true at high and false at low, to a relative width."""
-    while high - low > tolerance * high:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return low, high
+    while excess(high, GRID) > 0.0:
+        high += width
+    low = high - width
+    while excess(low, GRID) <= 0.0:
+        low, high, width = low - 2.0 * width, low, 2.0 * width
+    return math.exp(crossing(GRID, low, high, 1e-5))
 
 
 def _round_up(value: float, digits: int = _DIGITS) -> float:

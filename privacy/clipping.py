@@ -11,10 +11,11 @@ and for other patients' float32 gradients coming out differently in their last b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 ImageLosses = Callable[[Tensor], Tensor]
 
 MARGIN = 1e-3
-# Micro-batches stay below this many values of per-image gradients (256 MiB of float32).
-_VALUES_AT_ONCE = 1 << 26
+# Micro-batches stay below this many values of per-image gradients (128 MiB of float32).
+_VALUES_AT_ONCE = 1 << 25
 _COUPLED = (nn.modules.batchnorm._BatchNorm, nn.SyncBatchNorm)  # pyright: ignore[reportPrivateUsage] (their common base)
 
 
@@ -111,7 +112,7 @@ class PatientGradients:
         self._hooks = hooks
         self.size = sum(parameter.numel() for parameter in self._parameters.values())
         self._images_at_once = max(1, min(images_at_once, _VALUES_AT_ONCE // self.size))
-        self._checked = False
+        self._summed = self._apart = False
 
     def clipped_sum(self, batch: PatientRows, clip: float) -> ClippedSum:
         """Sum the gradients of the batch's patients, each scaled to a norm of at most clip x (1 - 10^-3).
@@ -125,8 +126,7 @@ class PatientGradients:
         total = torch.zeros(self.size, dtype=torch.float64)
         for first, last in self._groups(batch):
             gradients = self._patients(batch, first, last)
-            squares = sum((part.double().square().sum(dim=1) for part in gradients), torch.zeros(()).double())
-            norms = cast("Tensor", squares).sqrt()
+            norms = torch.stack([part.double().square().sum(dim=1) for part in gradients]).sum(dim=0).sqrt()
             scale = (clip * (1.0 - MARGIN) / norms).clamp(max=1.0)  # 0 / 0 never: clip > 0, and x / 0 clamps to 1
             finite = torch.isfinite(norms)
             if not bool(finite.all()):
@@ -162,6 +162,9 @@ class PatientGradients:
         for parameter in self._parameters.values():
             parameter.grad = None
         self._hooks.set_grad_sample_to_none()
+        if not self._apart and rows.numel() > 1:
+            self._refuse_coupled_losses(rows[:4])
+            self._apart = True
         losses = self._image_losses(rows)
         if losses.shape != rows.shape:
             raise UnaccountableError(
@@ -183,13 +186,29 @@ class PatientGradients:
                         fix="use every trainable parameter through its own layer's forward, one image a row",
                     )
             gradients.append(sample.reshape(rows.numel(), -1))
-        if not self._checked:
+        if not self._summed:
             self._compare_with_autograd(gradients)
-            self._checked = True
+            self._summed = True
         for parameter in self._parameters.values():
             parameter.grad = None
         self._hooks.set_grad_sample_to_none()
         return gradients
+
+    def _refuse_coupled_losses(self, rows: Tensor) -> None:
+        """Once per training: an image's loss must be the same alone and beside others.
+
+        Seen only where the losses are deterministic, so not under random augmentation or dropout.
+        """
+        with torch.no_grad():
+            together = self._image_losses(rows)
+            if together.shape != rows.shape or not torch.equal(together, self._image_losses(rows)):
+                return
+            alone = torch.cat([self._image_losses(row) for row in rows.split(1)])
+        if not torch.allclose(together, alone, rtol=1e-3, atol=1e-4, equal_nan=True):
+            raise UnaccountableError(
+                "an image's loss depends on which other images are in the batch",
+                fix="make the loss a sum of terms of one image each; no batch Dice, no mining, no batch statistics",
+            )
 
     def _compare_with_autograd(self, gradients: list[Tensor]) -> None:
         """Once per training, the per-image gradients must add up to what autograd says of the whole micro-batch."""
@@ -207,12 +226,12 @@ class PatientGradients:
 
 
 @contextmanager
-def hooked(module: nn.Module, image_losses: ImageLosses, images_at_once: int) -> Iterator[PatientGradients]:
+def hooked(module: nn.Module, image_losses: ImageLosses, images_at_once: int) -> Generator[PatientGradients]:
     """Attach Opacus's hooks to `module` (in place, once for many steps) and take them off again.
 
-    `image_losses(rows)` returns one loss for each row (B,), through the module's own layers. At most
-    `images_at_once` images are in one backward pass. What takes a gradient is in training mode
-    inside, and back in its own mode after. Raises UnaccountableError for what has no correct per-patient gradient (`refuse_unsupported`).
+    `image_losses(rows)` returns one loss for each row (B,), through the module's own layers. At most `images_at_once`
+    images are in one backward pass. What takes a gradient is in training mode inside, and back in its own mode after.
+    Raises UnaccountableError for what has no correct per-patient gradient (`refuse_unsupported`).
     """
     from opacus.grad_sample import GradSampleHooks  # slow to import
 
@@ -233,7 +252,10 @@ def hooked(module: nn.Module, image_losses: ImageLosses, images_at_once: int) ->
             raise UnaccountableError(
                 f"Opacus cannot follow this model: {fault}", fix="remove the layer named"
             ) from fault
-        yield PatientGradients(module, image_losses, images_at_once, hooks)
+        with warnings.catch_warnings():
+            # Inputs that need no gradient are the ordinary case for a first layer and for cached features.
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")
+            yield PatientGradients(module, image_losses, images_at_once, hooks)
     finally:
         for handle in handles:
             handle.remove()

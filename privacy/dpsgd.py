@@ -7,7 +7,7 @@ rate) is post-processing. How many patients or images there really are never div
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -87,7 +87,7 @@ def _gradients(
     terms: PrivacyTerms,
     source: Randomness,
     images_at_once: int,
-) -> Iterator[Callable[[PatientRows], NDArray[np.float64]]]:
+) -> Generator[Callable[[PatientRows], NDArray[np.float64]]]:
     if terms.mode == "none":
         yield lambda batch: _mean_gradient(module, image_losses, batch, images_at_once)
         return

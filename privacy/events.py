@@ -23,6 +23,9 @@ class GaussianSteps:
     steps: int
 
     def __post_init__(self) -> None:
+        # An int here would come back from the wire as another type.
+        object.__setattr__(self, "noise_multiplier", float(self.noise_multiplier))
+        object.__setattr__(self, "sampling_rate", float(self.sampling_rate))
         if not (self.noise_multiplier > 0.0 and math.isfinite(self.noise_multiplier)):
             raise UnaccountableError(f"noise of {self.noise_multiplier} times the clip proves nothing")
         if not 0.0 < self.sampling_rate <= 1.0:

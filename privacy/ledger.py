@@ -4,13 +4,7 @@ One SQLite file, written only in whole transactions that have reached the disk b
 journal, synchronous=EXTRA). Rows are chained by SHA-256 and the whole chain is checked at every opening and charge; a
 file that does not check is refused and never repaired, because every repair could only forget something.
 
-The guarantee. A plan is fixed before its first charge, so within it dp-accounting's figures hold, however often
-rounds are retried: charges only ever cut off one fixed sequence of mechanisms at the plan's own epsilon. Plans are
-chosen adaptively, one after the other, and across them the ledger uses basic composition, which stays valid when each
-next (epsilon, delta) is chosen from what was seen before (Rogers, Roth, Ullman and Vadhan 2016, theorem 3.6): all
-releases together are (sum of the started plans' epsilons, sum of their deltas)-private. The cap bounds that sum, with
-each plan counted at the full epsilon it may spend from its first charge on: a plan that stops early has spent less
-(`spent`), but stopping may depend on what was released, so only the full figure (`committed`) is proved.
+What is admitted, and what is thereby proved, stands in charges.
 """
 
 from __future__ import annotations
@@ -19,22 +13,19 @@ import datetime
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from . import charges as rules
 from . import wire
-from .accounting import epsilon
-from .calibration import most, steps_within
+from .charges import Charge, Opening
 from .errors import BudgetError, LedgerError, WireError
 from .events import GaussianSteps
 
 _APPLICATION = 0x6D71_4C47  # "mqLG", SQLite's place for naming what a file is
 _VERSION = 1
 _WAIT_SECONDS = 60.0
-# Two accountings of one budget may differ in their last bits.
-_SLACK = 1e-9
 
 _SCHEMA = """
 CREATE TABLE ledger (
@@ -45,35 +36,6 @@ CREATE TABLE charges (
     attempt INTEGER NOT NULL, entry BLOB NOT NULL, hash BLOB NOT NULL, UNIQUE (plan, purpose, round, attempt)
 ) STRICT;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The ledger's first link: whose it is, the cap on all plans' epsilon together, the largest delta of one plan."""
-
-    site: str
-    epsilon_cap: float
-    delta: float
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """One link: what was charged for one (plan, purpose, round, attempt), whether or not it was ever released.
-
-    plan_epsilon and plan_delta are the plan's own budget; at is UTC in ISO 8601 and only informs; previous is the
-    hash of the link before (32 bytes).
-    """
-
-    sequence: int
-    plan_hash: bytes
-    purpose: str
-    round: int
-    attempt: int
-    events: tuple[GaussianSteps, ...]
-    plan_epsilon: float
-    plan_delta: float
-    at: str
-    previous: bytes
 
 
 class Ledger:
@@ -160,41 +122,33 @@ class Ledger:
 
     def spent_on(self, plan_hash: bytes) -> float:
         """Epsilon, at the plan's delta, of everything charged for the plan so far (0 before its first charge)."""
-        return _spent(self.charges(), plan_hash)
+        return rules.spent_on(self.charges(), plan_hash)
 
     def spent(self) -> float:
         """The sum over plans of what each has been charged so far; at most `committed`."""
         charges = self.charges()
-        return sum(_spent(charges, plan_hash) for plan_hash in _plans(charges))
+        return sum(rules.spent_on(charges, plan_hash) for plan_hash in rules.plans(charges))
 
     def committed(self) -> float:
         """The sum of the started plans' full epsilons: what is proved of all releases together, and held by the cap."""
-        return sum(charge.plan_epsilon for charge in _plans(self.charges()).values())
+        return rules.committed(self.charges())
 
     def committed_delta(self) -> float:
-        """The sum of the started plans' deltas, which goes with `committed`."""
-        return sum(charge.plan_delta for charge in _plans(self.charges()).values())
+        """The sum of the started plans' deltas: the delta that goes with `committed`."""
+        return sum(charge.plan_delta for charge in rules.plans(self.charges()).values())
 
-    def affordable(self, event: GaussianSteps, plan_hash: bytes | None = None) -> int:
-        """How many more rounds like `event` fit: within a started plan, or within the cap in a new plan.
+    def left(self) -> float:
+        """The largest epsilon that a new plan may state (>= 0)."""
+        return max(0.0, self.epsilon_cap - self.committed())
 
-        Takes the event on its own mechanism repeated (event.steps each). Capped at 2^24.
+    def affordable(self, event: GaussianSteps, plan_hash: bytes | None = None, delta: float | None = None) -> int:
+        """How many more rounds like `event` (each of event.steps steps) fit; capped at 2^24.
+
+        With the hash of a started plan: within that plan's epsilon. Else within what the cap leaves to a new plan
+        with `delta` (default: the ledger's).
         """
-        charges = self.charges()
-        plans = _plans(charges)
-        if plan_hash is not None and plan_hash in plans:
-            first = plans[plan_hash]
-            done = _events(charges, plan_hash)
-
-            def fits(rounds: int) -> bool:
-                more = GaussianSteps(event.noise_multiplier, event.sampling_rate, event.steps * rounds)
-                return epsilon((*done, more), first.plan_delta) <= first.plan_epsilon + _SLACK
-
-            return most(fits)
-        left = self.epsilon_cap - sum(charge.plan_epsilon for charge in plans.values())
-        if left <= 0.0:
-            return 0
-        return steps_within(left + _SLACK, self.delta, event.noise_multiplier, event.sampling_rate) // event.steps
+        at = self.delta if delta is None else delta
+        return rules.affordable(self._opening, self.charges(), event, plan_hash, at)
 
     def charge(
         self,
@@ -214,14 +168,10 @@ class Ledger:
         the plan's budget differs from the one it started with, or the charge is a repetition; LedgerError when the
         file cannot be trusted or written. Nothing is charged then.
         """
-        delta = self.delta if plan_delta is None else plan_delta
-        if not events:
-            raise BudgetError("a charge without events", where=str(self._path), fix="charge what will be released")
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                _, charges, head = self._read(connection)
-                self._admit(charges, plan_hash, purpose, round, attempt, tuple(events), plan_epsilon, delta)
+                opening, charges, head = self._read(connection)
                 charge = Charge(
                     sequence=len(charges) + 1,
                     plan_hash=plan_hash,
@@ -230,11 +180,13 @@ class Ledger:
                     attempt=attempt,
                     events=tuple(events),
                     plan_epsilon=float(plan_epsilon),
-                    plan_delta=float(delta),
+                    plan_delta=float(opening.delta if plan_delta is None else plan_delta),
                     at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                     previous=head,
                 )
                 entry = wire.encode(charge)
+                wire.decode(Charge, entry)  # what could not be read back would close the ledger for good
+                rules.admit(opening, charges, charge)
                 connection.execute(
                     "INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (charge.sequence, plan_hash, purpose, round, attempt, entry, _hash(entry)),
@@ -247,67 +199,8 @@ class Ledger:
                 raise
         return charge
 
-    def _admit(
-        self,
-        charges: tuple[Charge, ...],
-        plan_hash: bytes,
-        purpose: str,
-        round: int,
-        attempt: int,
-        events: tuple[GaussianSteps, ...],
-        plan_epsilon: float,
-        delta: float,
-    ) -> None:
-        where = f"site {self.site!r}, plan {plan_hash.hex()[:12]}, {purpose} round {round} attempt {attempt}"
-        if any(
-            (one.plan_hash, one.purpose, one.round, one.attempt) == (plan_hash, purpose, round, attempt)
-            for one in charges
-        ):
-            raise BudgetError(
-                "this was charged before, and what it paid for may have been released",
-                where=where,
-                fix="retry as a new attempt, with a new sample, new noise and a new charge",
-            )
-        if not 0.0 < delta <= self.delta:
-            raise BudgetError(
-                f"the plan's delta {delta:g} is above the {self.delta:g} that this site allows",
-                where=where,
-                fix=f"plan with a delta of at most {self.delta:g}",
-            )
-        if not 0.0 < plan_epsilon < float("inf"):
-            raise BudgetError(f"the plan's epsilon is {plan_epsilon}", where=where, fix="choose one above 0")
-        plans = _plans(charges)
-        first = plans.get(plan_hash)
-        if first is None:
-            committed = sum(charge.plan_epsilon for charge in plans.values())
-            if committed + plan_epsilon > self.epsilon_cap + _SLACK:
-                left = max(0.0, self.epsilon_cap - committed)
-                raise BudgetError(
-                    f"the plan may spend epsilon {plan_epsilon:g} and this site has {left:.4g} left of its cap of "
-                    f"{self.epsilon_cap:g}",
-                    where=where,
-                    fix=f"plan with an epsilon of at most {left:.4g}" if left > 0.0 else "nothing is left to spend",
-                )
-        elif (first.plan_epsilon, first.plan_delta) != (plan_epsilon, delta):
-            raise BudgetError(
-                f"the plan started with epsilon {first.plan_epsilon:g} and delta {first.plan_delta:g}, not "
-                f"{plan_epsilon:g} and {delta:g}",
-                where=where,
-                fix="a plan's budget is fixed once countersigned; make a new plan",
-            )
-        done = _events(charges, plan_hash)
-        cost = epsilon((*done, *events), delta)
-        if cost > plan_epsilon + _SLACK:
-            before = epsilon(done, delta)
-            raise BudgetError(
-                f"this would bring the plan to epsilon {cost:.4g}, past its {plan_epsilon:g} "
-                f"({before:.4g} are spent; every attempt counts)",
-                where=where,
-                fix="end the plan here and release what it has, or make a new plan within what the cap leaves",
-            )
-
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Generator[sqlite3.Connection]:
         if not self._path.is_file():
             raise LedgerError(
                 "there is no ledger", where=str(self._path), fix="bring it back; a new one would forget what was spent"
@@ -361,7 +254,7 @@ class Ledger:
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+def _connected(path: Path) -> Generator[sqlite3.Connection]:
     # A connection for each operation: nothing to share between threads or to inherit by a fork.
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_WAIT_SECONDS, isolation_level=None
@@ -377,23 +270,6 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _hash(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
-
-
-def _plans(charges: Sequence[Charge]) -> dict[bytes, Charge]:
-    """Each plan's first charge, in the order in which the plans were started."""
-    plans: dict[bytes, Charge] = {}
-    for charge in charges:
-        plans.setdefault(charge.plan_hash, charge)
-    return plans
-
-
-def _events(charges: Sequence[Charge], plan_hash: bytes) -> tuple[GaussianSteps, ...]:
-    return tuple(event for charge in charges if charge.plan_hash == plan_hash for event in charge.events)
-
-
-def _spent(charges: Sequence[Charge], plan_hash: bytes) -> float:
-    first = _plans(charges).get(plan_hash)
-    return epsilon(_events(charges, plan_hash), first.plan_delta) if first else 0.0
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,10 +9,11 @@ to. Here no floating-point noise is ever added to a floating-point secret:
 3. Both are integers below 2^53, so their sum is exact, and the same outputs are possible whatever the secret.
 
 With at least 2^24 lattice points to a standard deviation, the lattice Gaussian equals a continuous Gaussian rounded to
-the lattice up to a relative difference below 2^-45 at every point drawn, and rounding is post-processing: whatever is proved
-for the continuous Gaussian mechanism on the rounded secret holds (compare Canonne, Kamath and Steinke 2020 for noise on
-a lattice, Holohan and Braghin 2021 for the attack on vectorised samplers). Rounding the secret moves it by at most half
-a step per coordinate, which `lattice_step` keeps below 2^-12 of the clip in norm; the clip leaves ten times that room.
+the lattice up to a relative difference below 2^-45 at every point drawn, and rounding is post-processing: whatever is
+proved for the continuous Gaussian mechanism on the rounded secret holds (compare Canonne, Kamath and Steinke 2020 for
+noise on a lattice, Holohan and Braghin 2021 for attacks on samplers of doubles). Rounding the secret moves it by at
+most half a step per coordinate, which `lattice_step` keeps below 2^-12 of the clip in norm between neighbours; the
+clip leaves four times that room.
 
 The sampler is rejection from a staircase: |noise| is cut into up to 2048 strips of 2^k lattice points, a strip is
 drawn by Walker's alias method (1977) with 64-bit thresholds computed in 50-digit decimal arithmetic, a point in it
