@@ -38,6 +38,7 @@ class AssetFiles:
         self._incoming = folder / "incoming"
         self._places.mkdir(mode=0o700, exist_ok=True)
         self._incoming.mkdir(mode=0o700, exist_ok=True)
+        self._made: set[Path] = set()
 
     def _place(self, identifier: str) -> Path:
         return self._places / identifier[:2] / identifier
@@ -71,10 +72,15 @@ class AssetFiles:
             (self._incoming / asset.id).unlink(missing_ok=True)
 
     def publish(self, identifiers: Sequence[str]) -> None:
-        """Move staged files, whose rows are committed, to their places."""
+        """Move staged files, whose rows are committed, to their places.
+
+        A failure here loses nothing: the files are read where they lie, and moved when the store is next opened.
+        """
         for identifier in identifiers:
             place = self._place(identifier)
-            place.parent.mkdir(mode=0o700, exist_ok=True)
+            if place.parent not in self._made:
+                place.parent.mkdir(mode=0o700, exist_ok=True)
+                self._made.add(place.parent)
             (self._incoming / identifier).rename(place)
 
     def recover(self, known: Callable[[str], bool]) -> None:
@@ -89,7 +95,7 @@ class AssetFiles:
         """A file's content; TamperError when it is missing, damaged or another object's."""
         place = self._place(identifier)
         try:
-            stored = place.read_bytes()
+            stored = (place if place.exists() else self._incoming / identifier).read_bytes()
         except FileNotFoundError as fault:
             raise TamperError(
                 "a stored file is missing", where=str(place), fix="restore the store from a backup"
@@ -104,3 +110,4 @@ class AssetFiles:
         """Unlink files whose rows are gone; what is unlinked already is fine."""
         for identifier in identifiers:
             self._place(identifier).unlink(missing_ok=True)
+            (self._incoming / identifier).unlink(missing_ok=True)

@@ -14,12 +14,14 @@ from . import schema
 from .assets import NewAsset
 from .coding import microseconds, pack, unpack
 from .events import NewEvent, append
-from .patients import Settling, root_of
+from .patients import Settling
 from .rows import InstanceRow, NewInstance, Stored
 from .sealing import Seal
 from .vault import Vault
 
 _VERSION = 1
+# SQLite allows far more bound values; this keeps each statement small.
+CHUNK = 500
 
 
 @dataclass(slots=True)
@@ -30,8 +32,8 @@ class _Batch:
     assets: list[dict[str, Any]] = field(default_factory=list)
     files: list[NewAsset] = field(default_factory=list)
     events: list[NewEvent] = field(default_factory=list)
-    # By blind index of the SOP instance UID: fingerprint, patient and id of what this batch adds.
-    pending: dict[bytes, tuple[bytes, str, str]] = field(default_factory=dict)
+    # By blind index of the SOP instance UID: fingerprint, patient and id of what is stored or about to be.
+    known: dict[bytes, tuple[bytes, str, str]] = field(default_factory=dict)
 
 
 def add_many(vault: Vault, new: Sequence[NewInstance], held_out_share: float) -> list[Stored | StoreError]:
@@ -40,7 +42,8 @@ def add_many(vault: Vault, new: Sequence[NewInstance], held_out_share: float) ->
     try:
         with vault.transaction() as connection:
             settling = Settling(vault, connection, held_out_share)
-            outcomes = [_settle(vault, connection, settling, batch, one) for one in new]
+            batch.known = _known(connection, [vault.keys.blind("sop", one.sop_uid) for one in new])
+            outcomes = [_settle(vault, settling, batch, one) for one in new]
             if batch.files:
                 settling.write()
                 connection.execute(insert(schema.instances), batch.instances)
@@ -50,19 +53,17 @@ def add_many(vault: Vault, new: Sequence[NewInstance], held_out_share: float) ->
     except BaseException:
         vault.files.unstage(batch.files)
         raise
-    vault.files.publish([asset.id for asset in batch.files])
+    vault.publish([asset.id for asset in batch.files])
     return outcomes
 
 
-def _settle(
-    vault: Vault, connection: Connection, settling: Settling, batch: _Batch, new: NewInstance
-) -> Stored | StoreError:
+def _settle(vault: Vault, settling: Settling, batch: _Batch, new: NewInstance) -> Stored | StoreError:
     refusal = _refusal(new)
     if refusal is not None:
         return refusal
     blind = vault.keys.blind("sop", new.sop_uid)
     fingerprint = vault.keys.blind("content", new.content)
-    known = batch.pending.get(blind) or _known(connection, blind)
+    known = batch.known.get(blind)
     if known is not None:
         there, patient, identifier = known
         if there != fingerprint:
@@ -115,7 +116,7 @@ def _settle(
             payload=pack({"source": new.source, "asset": asset, "fingerprint": fingerprint}),
         )
     )
-    batch.pending[blind] = (fingerprint, patient, identifier)
+    batch.known[blind] = (fingerprint, patient, identifier)
     return Stored(identifier, patient, new=True)
 
 
@@ -137,13 +138,13 @@ def _refusal(new: NewInstance) -> StoreError | None:
     return None
 
 
-def _known(connection: Connection, blind: bytes) -> tuple[bytes, str, str] | None:
-    row = connection.execute(
-        select(schema.instances.c.fingerprint, schema.instances.c.patient, schema.instances.c.id).where(
-            schema.instances.c.blind == blind
-        )
-    ).one_or_none()
-    return None if row is None else (row.fingerprint, root_of(connection, row.patient), row.id)
+def _known(connection: Connection, blinds: Sequence[bytes]) -> dict[bytes, tuple[bytes, str, str]]:
+    found: dict[bytes, tuple[bytes, str, str]] = {}
+    for start in range(0, len(blinds), CHUNK):
+        chosen = select_instances().where(schema.instances.c.blind.in_(blinds[start : start + CHUNK]))
+        for row in connection.execute(chosen):
+            found[row.blind] = (row.fingerprint, row.root, row.id)
+    return found
 
 
 def select_instances() -> Select[Any]:

@@ -38,6 +38,7 @@ class Settling:
         self._new: dict[Table, list[dict[str, Any]]] = {patients: [], identifiers: [], studies: [], series: []}
         self._patients: dict[bytes, str] = {}
         self._children: dict[tuple[str, bytes], str] = {}
+        self._fresh: set[str] = set()
 
     def find(self, issuer: str, identifier: str) -> str | None:
         """The patient (after merges) of an identifier, or None."""
@@ -55,6 +56,7 @@ class Settling:
         if known is not None:
             return known
         patient, blind = new_id(), _identity(self._vault, issuer, identifier)
+        self._fresh.add(patient)
         seal, wrapped = self._vault.keys.new_data_key(patient)
         self._vault.remember(patient, seal)
         self._new[patients].append(
@@ -84,12 +86,13 @@ class Settling:
     def _child(self, table: Table, parent_column: str, parent: str, patient: str, kind: str, uid: str) -> str:
         blind = self._vault.keys.blind(kind, uid)
         known = self._children.get((parent, blind))
-        if known is None:
+        if known is None and parent not in self._fresh:
             known = self._connection.scalar(
                 select(table.c.id).where(table.c[parent_column] == parent, table.c.blind == blind)
             )
         if known is None:
             known = new_id()
+            self._fresh.add(known)
             sealed = self.seal(patient).seal(pack({"uid": uid}), kind, known)
             self._new[table].append({"id": known, parent_column: parent, "blind": blind, "sealed": sealed})
         self._children[parent, blind] = known

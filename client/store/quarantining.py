@@ -50,7 +50,7 @@ def put(vault: Vault, source: str, code: str, reason: str, content: bytes | None
     except BaseException:
         vault.files.unstage(files)
         raise
-    vault.files.publish([asset.id for asset in files])
+    vault.publish([asset.id for asset in files])
     return identifier
 
 

@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, select
+from sqlalchemy import Connection, Select, exists, select
 
 from ..annotations import Annotation, Box, Proposal, Region
 from ..errors import AnnotationError, ConflictError, StoreError
 from .coding import microseconds, pack_annotation, pack_proposal, unpack_annotation, unpack_proposal
 from .events import NewEvent, append, opened
+from .instances import CHUNK
 from .schema import events, instances, patients
 from .vault import Vault
 
-# SQLite allows far more bound values; this keeps each statement small.
-_CHUNK = 500
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """An instance's owner and the pixel grid that regions must lie on."""
+
+    patient: str
+    rows: int
+    columns: int
+    frames: int
 
 
-def _require_fit(vault: Vault, connection: Connection, what: Proposal | Annotation) -> None:
+def _grids(vault: Vault, connection: Connection, wanted: Iterable[str]) -> dict[str, _Grid]:
+    identifiers = list(dict.fromkeys(wanted))
+    found: dict[str, _Grid] = {}
+    columns = (instances.c.id, instances.c.patient, instances.c.rows, instances.c.columns, instances.c.frames)
+    for start in range(0, len(identifiers), CHUNK):
+        chosen = select(*columns).where(instances.c.id.in_(identifiers[start : start + CHUNK]))
+        for identifier, *grid in connection.execute(chosen):
+            found[identifier] = _Grid(*grid)
+    for identifier in identifiers:
+        if identifier not in found:
+            raise StoreError(
+                f"no instance {identifier!r} is stored", where=vault.where, fix="list them with Store.instances()"
+            )
+    return found
+
+
+def _require_fit(what: Proposal | Annotation, grid: _Grid) -> None:
     """AnnotationError unless the frame exists and every region lies on the image's own pixel grid."""
-    row = connection.execute(
-        select(instances.c.rows, instances.c.columns, instances.c.frames).where(instances.c.id == what.instance)
-    ).one_or_none()
-    if row is None:
-        raise StoreError(
-            f"no instance {what.instance!r} is stored", where=vault.where, fix="list them with Store.instances()"
-        )
-    if what.frame >= row.frames:
+    if what.frame >= grid.frames:
         raise AnnotationError(
-            f"frame {what.frame} of an image of {row.frames}", where=what.instance, fix="count frames from 0"
+            f"frame {what.frame} of an image of {grid.frames}", where=what.instance, fix="count frames from 0"
         )
     for region in what.regions:
-        _require_on_grid(region, what.instance, row.rows, row.columns)
+        _require_on_grid(region, what.instance, grid.rows, grid.columns)
 
 
 def _require_on_grid(region: Region, instance: str, rows: int, columns: int) -> None:
@@ -52,14 +70,15 @@ def _require_on_grid(region: Region, instance: str, rows: int, columns: int) -> 
 
 def add_proposals(vault: Vault, connection: Connection, proposals: Sequence[Proposal]) -> None:
     """Append proposals in one transaction."""
+    grids = _grids(vault, connection, (one.instance for one in proposals))
     made: list[NewEvent] = []
     for one in proposals:
-        _require_fit(vault, connection, one)
+        _require_fit(one, grids[one.instance])
         made.append(
             NewEvent(
                 id=one.id,
                 kind="proposal",
-                patient=vault.owner(connection, one.instance),
+                patient=grids[one.instance].patient,
                 level="frame",
                 target=one.instance,
                 frame=one.frame,
@@ -73,46 +92,60 @@ def add_proposals(vault: Vault, connection: Connection, proposals: Sequence[Prop
 
 def add_annotations(vault: Vault, connection: Connection, annotations: Sequence[Annotation]) -> None:
     """Append annotations in one transaction; ConflictError when one supersedes what is not current any more."""
+    grids = _grids(vault, connection, (one.instance for one in annotations))
+    standing = _standing(connection, [one.supersedes for one in annotations if one.supersedes is not None])
+    made: list[NewEvent] = []
     for one in annotations:
-        _require_fit(vault, connection, one)
+        _require_fit(one, grids[one.instance])
         if one.supersedes is not None:
-            _require_current(vault, connection, one)
-        # One at a time, so that an annotation may supersede an earlier one of the same call.
-        append(
-            vault,
-            connection,
-            [
-                NewEvent(
-                    id=one.id,
-                    kind="annotation",
-                    patient=vault.owner(connection, one.instance),
-                    level="frame",
-                    target=one.instance,
-                    frame=one.frame,
-                    release=one.release,
-                    supersedes=one.supersedes,
-                    at=microseconds(one.at),
-                    payload=pack_annotation(one),
-                )
-            ],
+            _supersede(standing, one)
+        standing[one.id] = (one.instance, one.frame, None)
+        made.append(
+            NewEvent(
+                id=one.id,
+                kind="annotation",
+                patient=grids[one.instance].patient,
+                level="frame",
+                target=one.instance,
+                frame=one.frame,
+                release=one.release,
+                supersedes=one.supersedes,
+                at=microseconds(one.at),
+                payload=pack_annotation(one),
+            )
         )
+    append(vault, connection, made)
 
 
-def _require_current(vault: Vault, connection: Connection, new: Annotation) -> None:
-    there = connection.execute(
-        select(events.c.target, events.c.frame).where(events.c.id == new.supersedes, events.c.kind == "annotation")
-    ).one_or_none()
-    if there is None or (there.target, there.frame) != (new.instance, new.frame):
+def _standing(connection: Connection, wanted: Sequence[str]) -> dict[str, tuple[str, int, str | None]]:
+    """Of each stored annotation among `wanted`: its instance, its frame, and what superseded it."""
+    later = events.alias("later")
+    found: dict[str, tuple[str, int, str | None]] = {}
+    for start in range(0, len(wanted), CHUNK):
+        chosen = (
+            select(events.c.id, events.c.target, events.c.frame, later.c.id.label("later"))
+            .outerjoin(later, later.c.supersedes == events.c.id)
+            .where(events.c.kind == "annotation", events.c.id.in_(wanted[start : start + CHUNK]))
+        )
+        for row in connection.execute(chosen):
+            found[row.id] = (row.target, row.frame, row.later)
+    return found
+
+
+def _supersede(standing: dict[str, tuple[str, int, str | None]], new: Annotation) -> None:
+    assert new.supersedes is not None
+    instance, frame, later = standing.get(new.supersedes, ("", -1, None))
+    if (instance, frame) != (new.instance, new.frame):
         raise StoreError(
             f"annotation {new.supersedes} is not one of this frame", where=new.instance, fix="supersede one that is"
         )
-    newer = connection.scalar(select(events.c.id).where(events.c.supersedes == new.supersedes))
-    if newer is not None:
+    if later is not None:
         raise ConflictError(
-            f"the annotation has been superseded meanwhile, by {newer}",
+            f"the annotation has been superseded meanwhile, by {later}",
             where=new.instance,
             fix="read the current annotation, then annotate again; nothing was lost",
         )
+    standing[new.supersedes] = (instance, frame, new.id)
 
 
 def _selected(kind: str) -> Select[Any]:
@@ -151,29 +184,22 @@ def has_proposal(release: str) -> Any:
     return exists().where(events.c.kind == "proposal", events.c.release == release, events.c.target == instances.c.id)
 
 
-def current_rows(connection: Connection) -> dict[tuple[str, int], Any]:
-    """For each annotated frame, the newest annotation's event that no other supersedes."""
-    later = events.alias("later")
-    rows = connection.execute(_selected("annotation").where(~exists().where(later.c.supersedes == events.c.id)))
-    return {(row.target, row.frame): row for row in rows}
-
-
 def current(vault: Vault, connection: Connection) -> dict[tuple[str, int], Annotation]:
-    """What stands for each annotated frame."""
-    return {target: _annotation(vault, connection, row) for target, row in sorted_by_arrival(current_rows(connection))}
-
-
-def sorted_by_arrival(rows: dict[tuple[str, int], Any]) -> list[tuple[tuple[str, int], Any]]:
-    """Current rows in the order in which they were said."""
-    return sorted(rows.items(), key=lambda item: item[1].seq)
+    """For each annotated frame, the newest annotation that no other supersedes; in the order they were said."""
+    later = events.alias("later")
+    standing: dict[tuple[str, int], Any] = {}
+    for row in connection.execute(_selected("annotation").where(~exists().where(later.c.supersedes == events.c.id))):
+        standing.pop((row.target, row.frame), None)
+        standing[row.target, row.frame] = row
+    return {target: _annotation(vault, connection, row) for target, row in standing.items()}
 
 
 def by_id(vault: Vault, connection: Connection, identifiers: Iterable[str]) -> dict[str, Annotation]:
     """Annotations by their ids, current or superseded; StoreError when one is unknown or erased."""
     wanted = list(dict.fromkeys(identifiers))
     found: dict[str, Annotation] = {}
-    for start in range(0, len(wanted), _CHUNK):
-        chosen = _selected("annotation").where(events.c.id.in_(wanted[start : start + _CHUNK]))
+    for start in range(0, len(wanted), CHUNK):
+        chosen = _selected("annotation").where(events.c.id.in_(wanted[start : start + CHUNK]))
         for row in connection.execute(chosen):
             found[row.id] = _annotation(vault, connection, row)
     missing = [identifier for identifier in wanted if identifier not in found]
@@ -186,8 +212,3 @@ def history(vault: Vault, connection: Connection, instance: str) -> list[Annotat
     """Every annotation of an instance, oldest first."""
     rows = connection.execute(_selected("annotation").where(events.c.target == instance))
     return [_annotation(vault, connection, row) for row in rows]
-
-
-def counted(connection: Connection, kind: str) -> int:
-    """How many events of a kind there are."""
-    return connection.scalar(select(func.count()).select_from(events).where(events.c.kind == kind)) or 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, select
@@ -125,6 +125,11 @@ class Vault:
                 raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 raw.close()
+
+    def publish(self, identifiers: list[str]) -> None:
+        """Move committed files to their places; where that fails (a full disk), the next opening does it."""
+        with suppress(OSError):
+            self.files.publish(identifiers)
 
     def close(self) -> None:
         """Close database and cache and give the folder back."""
