@@ -54,7 +54,7 @@ def enrol(
 
     settings = _settings(folder)
     with Store.open(folder / "store") as store:
-        site = store.site
+        site = store.setting("site")
     _say(f"Authority's certificate: SHA-256 {authority_fingerprint(authority)}")
     others = send(settings, site, Endpoint(address, authority, proxy or None))
     _say(f"Asked to join as {site}. Read these six words to the operator by telephone:\n\n    {_words(settings)}\n")
