@@ -10,7 +10,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from importlib.util import find_spec
@@ -68,7 +68,9 @@ def demo(
 
 @simulate.command("run")
 def run(
-    study: Annotated[Path, typer.Argument(help="The study's TOML file, or the name of a bundled study.", show_default=False)],
+    study: Annotated[
+        Path, typer.Argument(help="The study's TOML file, or the name of a bundled study.", show_default=False)
+    ],
     data: Annotated[
         Path | None, typer.Option(file_okay=False, help="Folder that holds the study's images.", show_default=False)
     ] = None,
@@ -114,25 +116,22 @@ def _run(
         return
     target = console(sys.stdout)
     summary(made.result, target)
-    next_steps(_next_steps(made, written, study, data), target)
+    next_steps(_next_steps(made, written, study), target)
 
 
-def _next_steps(made: Report, written: Written, study: Study, data: Path | None) -> list[tuple[str, str]]:
+def _next_steps(made: Report, written: Written, study: Study) -> list[tuple[str, str]]:
     """What to look at and what to type next, with commands and files that exist."""
-    from .study import STUDIES
+    from .study import STUDIES, bundled
 
     steps = [
         ("Read the report in a browser", _shown(written.html)),
         ("All its figures, for your own plots", _shown(written.json)),
     ]
-    if study.file.parent != STUDIES or study.name != "demo":
+    if study.file != bundled("demo"):
         return steps
     steps.append(("The same hospitals with other chances", f"medquorum demo --seed {made.result.seed + 1}"))
-    if data is None:
-        copied = f"cp {shlex.quote(_shown(study.file))} study.toml"
-        steps.append(
-            ("Your own study: copy this one, change it, run it", f"{copied} && medquorum simulate run study.toml")
-        )
+    copied = f"cp {shlex.quote(_shown(study.file))} study.toml"
+    steps.append(("Your own study: copy this one, change it, run it", f"{copied} && medquorum simulate run study.toml"))
     steps += [
         (
             f"Real images: {path.stem}, in the folder that you name",
@@ -171,7 +170,7 @@ def _require_extra(engine: Engine) -> None:
 
 
 @contextmanager
-def _quiet(verbose: bool) -> Iterator[None]:
+def _quiet(verbose: bool) -> Generator[None]:
     """Libraries' logs and warnings on standard error when `verbose`, otherwise only their errors."""
     if verbose:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -31,7 +31,7 @@ def console(stream: TextIO) -> Console:
 
 
 @contextmanager
-def watching(stream: TextIO) -> Iterator[Progress]:
+def watching(stream: TextIO) -> Generator[Progress]:
     """A watcher for run_study that draws on `stream`: a bar for the stage that runs, a line for each that is over;
     plain lines where `stream` is no terminal."""
     target = console(stream)

@@ -28,10 +28,10 @@ def write(report: Report, folder: Path) -> Written:
     """
     began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    figures, page = folder / "report.json", folder / "report.html"
-    figures.write_text(dump(report), encoding="utf-8")
+    json, html = folder / "report.json", folder / "report.html"
+    json.write_text(dump(report), encoding="utf-8")
     # matplotlib and jinja2 take a second to import, and only here.
-    from .page import render
+    from . import page
     from .plots import draw_all
 
     plots = draw_all(report.result)
@@ -40,5 +40,5 @@ def write(report: Report, folder: Path) -> Written:
     paths = tuple(place / f"{name}.png" for name in plots)
     for path, png in zip(paths, plots.values(), strict=True):
         path.write_bytes(png)
-    page.write_text(render(report, plots), encoding="utf-8")
-    return Written(figures, page, paths, time.monotonic() - began)
+    html.write_text(page.render(report, plots), encoding="utf-8")
+    return Written(json, html, paths, time.monotonic() - began)

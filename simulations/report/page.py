@@ -85,7 +85,7 @@ def render(report: Report, plots: Mapping[str, bytes]) -> str:
     from markupsafe import Markup
 
     result = report.result
-    folder = resources.files(__package__).joinpath("templates")
+    folder = resources.files(__name__.rpartition(".")[0]).joinpath("templates")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     alternatives = {plot.name: plot.alternative for plot in PLOTS}
 

@@ -40,7 +40,5 @@ PLOTS = (
 
 def draw_all(result: StudyResult) -> dict[str, bytes]:
     """Every plot of PLOTS by name, as PNG bytes."""
-    import matplotlib
-
-    with matplotlib.rc_context(style.settings()):
+    with style.applied():
         return {plot.name: style.to_png(plot.draw(result)) for plot in PLOTS}

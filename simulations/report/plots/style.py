@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ GRID: Final = "#E3E7EB"
 DPI: Final = 144
 WIDTH: Final = 9.0
 
-_SETTINGS: Final[dict[str, Any]] = {
+_SETTINGS: Final[Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10.0,
     "text.color": INK,
@@ -53,9 +54,11 @@ _SETTINGS: Final[dict[str, Any]] = {
 }
 
 
-def settings() -> dict[str, Any]:
-    """matplotlib settings, to be used in `matplotlib.rc_context` around the drawing of a figure."""
-    return dict(_SETTINGS)
+def applied() -> AbstractContextManager[None]:
+    """A context in which figures are drawn with this look."""
+    import matplotlib
+
+    return matplotlib.rc_context(_SETTINGS)
 
 
 def blank(width: float, height: float) -> Figure:
