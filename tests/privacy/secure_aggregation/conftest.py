@@ -1,0 +1,1 @@
+../../scenarios/hostile_coordinator/conftest.py
