@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -32,13 +31,12 @@ from ..privacy.plan import Plan
 from ..privacy.randomness import Randomness, SecureRandomness, SeededRandomness
 from .aggregation import Part, SiteSide, plain
 from .agreements import AgreementError, Agreements
+from .benches import Benches
 from .evaluate import score_histograms
-from .finetune import Workbench
 from .policy import Policy, PolicyError
 from .releases import Releases
 from .rights import SimulationRights
 from .store import Store
-from .store.rows import FrozenRecord
 
 _LOG = logging.getLogger(__name__)
 _GREETING = wire.encode(Greeting())
@@ -82,9 +80,8 @@ class Federation:
         self._releases = releases
         self._simulation = simulation
         self._side = side
+        self._benches = Benches(store, releases)
         self._attempt: _Attempt | None = None
-        self._training: tuple[bytes, Workbench] | None = None
-        self._held_out: tuple[bytes, Workbench] | None = None
 
     def answer(self, kind: str, body: bytes) -> bytes:
         """Canonical bytes for canonical bytes; see Node.answer."""
@@ -127,7 +124,8 @@ class Federation:
         network = release.network()
         require_private(network.train().trainable())
         self._releases.keep(release)
-        if not self._store.freeze(plan.hash, datetime.now(UTC)):
+        self._store.freeze(plan.hash, datetime.now(UTC))
+        if not self._benches.training_records(plan):
             raise PolicyError("this site has no reviewed patient who may be trained on")
         cap = self._policy.plan_epsilon if plan.privacy.mode != "none" else 0.0
         self._agreements.countersign(plan, cap)
@@ -172,10 +170,10 @@ class Federation:
             raise AgreementError("this node does not know that attempt (any more)", fix="ask under a new attempt")
         if step.purpose == "evaluation":
             self._require_exact_evaluation(plan)
-            bench, length = self._held_out_bench(plan), len(plan.task.findings) * 2 * plan.evaluation_bins
+            bench, length = self._benches.held_out(plan), len(plan.task.findings) * 2 * plan.evaluation_bins
         else:
             self._require_rights(plan)
-            bench = self._training_bench(plan)
+            bench = self._benches.training(plan)
             length = bench.length
         bench.load(step.parameters)
         part = Part(
@@ -214,10 +212,10 @@ class Federation:
         attempt.contributed = True
         part, plan = attempt.part, attempt.part.plan
         if part.purpose == "evaluation":
-            bench = self._held_out_bench(plan)
+            bench = self._benches.held_out(plan)
             scores = bench.probabilities(attempt.parameters)
             return score_histograms(scores, bench.labels, bench.patients, plan.evaluation_bins)
-        bench = self._training_bench(plan)
+        bench = self._benches.training(plan)
         events = round_events(plan)
         if events:
             self._ledger.charge(
@@ -232,29 +230,6 @@ class Federation:
             # One stream for each attempt: figures repeat however the run was interrupted or spread over processes.
             return SeededRandomness(seed, self._site, part.plan.hash.hex(), part.round, part.attempt)
         return SecureRandomness()
-
-    def _training_bench(self, plan: Plan) -> Workbench:
-        if self._training is None or self._training[0] != plan.hash:
-            self._training = None  # let go of the last plan's images before the next one's are loaded
-            self._training = (plan.hash, self._bench(plan, self._store.frozen(plan.hash)))
-        return self._training[1]
-
-    def _held_out_bench(self, plan: Plan) -> Workbench:
-        if self._held_out is None or self._held_out[0] != plan.hash:
-            self._held_out = None
-            self._held_out = (plan.hash, self._bench(plan, self._held_out_records()))
-        return self._held_out[1]
-
-    def _bench(self, plan: Plan, records: Sequence[FrozenRecord]) -> Workbench:
-        return Workbench(plan, self._releases.get(plan.release), self._store, records)
-
-    def _held_out_records(self) -> list[FrozenRecord]:
-        owners = {row.id: row.patient for row in self._store.instances() if row.held_out}
-        return [
-            FrozenRecord(instance, frame, owners[instance], annotation.id)
-            for (instance, frame), annotation in self._store.current_annotations().items()
-            if instance in owners
-        ]
 
 
 # Faults whose text speaks of plans, messages, models and budgets, never of images or patients.

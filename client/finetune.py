@@ -24,8 +24,7 @@ from ..privacy.plan import Plan
 from ..privacy.randomness import Randomness
 from . import training_set
 from .augment import augment
-from .store import Store
-from .store.rows import FrozenRecord
+from .store import FrozenRecord, Store
 
 Vector = NDArray[np.float64]
 
@@ -70,7 +69,7 @@ class Workbench:
         augmenting = self._plan.training.augmentation and not self._network.frozen
 
         def losses(rows: Tensor) -> Tensor:
-            inputs, targets = self._set.inputs[rows].float(), self._set.targets.rows(rows)
+            inputs, targets = self._set.inputs[rows], self._set.targets.rows(rows)
             if augmenting:
                 inputs, targets = augment(inputs, targets, self._release.card.transform, source)
             output: Output = self._module(inputs)
@@ -98,7 +97,7 @@ class Workbench:
         parts: list[NDArray[np.float64]] = []
         with torch.inference_mode():
             for first in range(0, len(self._set.patients), _FORWARD_BATCH):
-                output: Output = self._module(self._set.inputs[first : first + _FORWARD_BATCH].float())
+                output: Output = self._module(self._set.inputs[first : first + _FORWARD_BATCH])
                 parts.append(output.logits.double().sigmoid().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, len(self._plan.task.findings)))
 

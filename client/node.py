@@ -39,7 +39,7 @@ class Node:
         self.ledger = ledger
         self.policy = policy
         self.releases = Releases(folder / "releases")
-        self.site = store.site
+        self.site = store.setting("site")
         self._agreements = Agreements(folder / "agreements.sqlite")
         self._federation = Federation(
             self.site, store, ledger, policy, self._agreements, self.releases, simulation, side
@@ -86,7 +86,7 @@ class Node:
         policy = Policy.read(folder / "policy.toml")
         store = Store.open(folder / "store")
         try:
-            ledger = Ledger.open(folder / "ledger.sqlite", store.site)
+            ledger = Ledger.open(folder / "ledger.sqlite", store.setting("site"))
         except BaseException:
             store.close()
             raise

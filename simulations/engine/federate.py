@@ -10,6 +10,7 @@ from typing import Literal
 
 from flwr.app import Context, RecordDict
 
+from ...client.aggregation import SiteSide
 from ...client.answering import reply
 from ...client.node import Node
 from ...client.rights import SimulationRights
@@ -39,13 +40,16 @@ def federate(
     on_event: Watcher = silent,
     settings: Settings = SETTINGS,
     sides: Mapping[str, CoordinatorSide] = PLAIN,
+    site_side: SiteSide | None = None,
 ) -> Outcome:
     """Carry out `plan` among `nodes`, or go on with the run that `out` holds.
 
-    nodes: by site, a node's folder (opened with `rights`, and closed at the end) or an open node (used as it is; by
-    Ray through its folder). out: the run's folder: plan, checkpoint, final release. engine: "inprocess" calls the
-    nodes one after another in this process; "ray" runs them in Flower's simulation engine. settings: patience,
-    aggregation and the `synthetic` mark. sides: the coordinator's sides of aggregation by name.
+    nodes: by site, a node's folder (opened with `rights` and `site_side`, and closed at the end) or an open node (used
+    as it is; Ray opens nodes in other processes and takes folders only). out: the run's folder (plan, checkpoint,
+    final release). engine: "inprocess" calls the nodes one after another; "ray" runs them in Flower's simulation
+    engine. settings: patience,
+    aggregation and the `synthetic` mark. sides: the coordinator's sides of aggregation by name; site_side: the nodes'
+    counterpart of the one in the settings (default: the plain sum, under `rights`).
 
     Raises RunError when `out` holds another run or the release is not the plan's, BusyError when another process
     carries it out, QuorumError when too few sites agree or answer (start again to go on).
@@ -57,10 +61,12 @@ def federate(
     if engine == "ray":
         from .ray import run_on_ray
 
-        folders = [node.folder if isinstance(node, Node) else node for node in nodes.values()]
-        run_on_ray(app, context, folders, rights)
+        folders = [node for node in nodes.values() if isinstance(node, Path)]
+        if len(folders) < len(nodes):
+            raise SimulationError("Ray was given open nodes", where=engine, fix="close them and give their folders")
+        run_on_ray(app, context, folders, rights, site_side)
     else:
-        with _opened(nodes, rights) as opened:
+        with _opened(nodes, rights, site_side) as opened:
             app(LocalGrid({number: partial(reply, node) for number, node in enumerate(opened, start=1)}), context)
     if not outcomes:
         raise SimulationError("the engine ended without an outcome", where=engine, fix="look at the engine's log")
@@ -68,8 +74,11 @@ def federate(
 
 
 @contextmanager
-def _opened(nodes: Mapping[str, Path | Node], rights: SimulationRights | None) -> Generator[list[Node]]:
+def _opened(
+    nodes: Mapping[str, Path | Node], rights: SimulationRights | None, side: SiteSide | None
+) -> Generator[list[Node]]:
     with ExitStack() as stack:
         yield [
-            node if isinstance(node, Node) else stack.enter_context(Node.open(node, rights)) for node in nodes.values()
+            node if isinstance(node, Node) else stack.enter_context(Node.open(node, rights, side))
+            for node in nodes.values()
         ]

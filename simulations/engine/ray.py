@@ -19,10 +19,17 @@ from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.serverapp import ServerApp
 
+from ...client.aggregation import SiteSide
 from ...client.rights import SimulationRights
 
 
-def run_on_ray(app: ServerApp, context: Context, folders: list[Path], rights: SimulationRights | None) -> None:
+def run_on_ray(
+    app: ServerApp,
+    context: Context,
+    folders: list[Path],
+    rights: SimulationRights | None,
+    side: SiteSide | None,
+) -> None:
     """Run `app` with one supernode for each of `folders`; whatever the app raises comes out here.
 
     The folders are opened where Ray puts the hosts, so on several machines they lie on a shared file system.
@@ -30,7 +37,7 @@ def run_on_ray(app: ServerApp, context: Context, folders: list[Path], rights: Si
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # The public run_simulation() is deprecated in flwr 1.41 and takes no run configuration; this is what both it and
-    # `flwr run` call. tests/simulations/test_engine_ray.py holds the signature.
+    # `flwr run` call. tests/simulations/test_engine.py holds the signature.
     from flwr.simulation.run_simulation import _run_simulation  # pyright: ignore[reportPrivateUsage]
     from flwr.supercore.telemetry import EventType
 
@@ -38,14 +45,14 @@ def run_on_ray(app: ServerApp, context: Context, folders: list[Path], rights: Si
     _run_simulation(
         num_supernodes=len(folders),
         exit_event=EventType.PYTHON_API_RUN_SIMULATION_LEAVE,
-        client_app=client_app([str(folder.absolute()) for folder in folders], rights),
+        client_app=client_app([str(folder.absolute()) for folder in folders], rights, side),
         server_app=app,
         server_app_context=context,
         backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
     )
 
 
-def client_app(folders: list[str], rights: SimulationRights | None) -> ClientApp:
+def client_app(folders: list[str], rights: SimulationRights | None, side: SiteSide | None) -> ClientApp:
     """A ClientApp whose supernode number i answers as the node in folders[i]."""
     app = ClientApp()
 
@@ -53,7 +60,7 @@ def client_app(folders: list[str], rights: SimulationRights | None) -> ClientApp
         import ray
 
         number = int(context.node_config["partition-id"])
-        host = _host(folders[number], rights)
+        host = _host(folders[number], rights, side)
         data: bytes = ray.get(host.answer.remote(message_to_proto(message).SerializeToString()))
         proto = ProtoMessage()
         proto.ParseFromString(data)
@@ -68,10 +75,10 @@ def client_app(folders: list[str], rights: SimulationRights | None) -> ClientApp
 class NodeHost:
     """Keeps one node open in a resident process and answers serialised Flower messages with it."""
 
-    def __init__(self, folder: str, rights: SimulationRights | None) -> None:
+    def __init__(self, folder: str, rights: SimulationRights | None, side: SiteSide | None) -> None:
         from ...client.node import Node
 
-        self._node = Node.open(Path(folder), rights)
+        self._node = Node.open(Path(folder), rights, side)
 
     def answer(self, data: bytes) -> bytes:
         """Answer one serialised message."""
@@ -82,7 +89,9 @@ class NodeHost:
         return message_to_proto(reply(self._node, message_from_proto(proto))).SerializeToString()
 
 
-def _host(folder: str, rights: SimulationRights | None) -> Any:  # a Ray handle has no type of its own
+def _host(
+    folder: str, rights: SimulationRights | None, side: SiteSide | None
+) -> Any:  # a Ray handle has no type of its own
     """The resident host of a node, started by whoever needs it first.
 
     It asks Ray for no CPU: Flower's actors hold those while they wait for it, so that as many nodes work at a time as
@@ -93,4 +102,4 @@ def _host(folder: str, rights: SimulationRights | None) -> Any:  # a Ray handle 
     actor: Callable[..., Any] = ray.remote(NodeHost)
     return actor.options(  # pyright: ignore[reportFunctionMemberAccess]  added by ray.remote
         name=folder, get_if_exists=True, num_cpus=0, scheduling_strategy="SPREAD"
-    ).remote(folder, rights)
+    ).remote(folder, rights, side)

@@ -1,0 +1,55 @@
+"""The workbenches of the plan at hand: which records it trains on or is measured by, built once and kept in memory."""
+
+from __future__ import annotations
+
+from ..privacy.plan import Plan
+from .finetune import Workbench
+from .propose import why_not_applicable
+from .releases import Releases
+from .store import FrozenRecord, Store
+
+
+class Benches:
+    """Builds the training and the held-out workbench of a plan when first needed, and keeps the last plan's."""
+
+    def __init__(self, store: Store, releases: Releases) -> None:
+        self._store = store
+        self._releases = releases
+        self._training: tuple[bytes, Workbench] | None = None
+        self._held_out: tuple[bytes, Workbench] | None = None
+
+    def training(self, plan: Plan) -> Workbench:
+        """The plan's network with its frozen records."""
+        if self._training is None or self._training[0] != plan.hash:
+            self._training = None  # let go of the last plan's images before the next one's are loaded
+            self._training = (plan.hash, self._build(plan, self.training_records(plan)))
+        return self._training[1]
+
+    def held_out(self, plan: Plan) -> Workbench:
+        """The plan's network with the reviewed records of held-out patients."""
+        if self._held_out is None or self._held_out[0] != plan.hash:
+            self._held_out = None
+            self._held_out = (plan.hash, self._build(plan, self._held_out_records(plan)))
+        return self._held_out[1]
+
+    def training_records(self, plan: Plan) -> list[FrozenRecord]:
+        """The records frozen for the plan whose images the plan's task is asked of."""
+        frozen = self._store.frozen(plan.hash)
+        rows = self._store.instances(ids={record.instance for record in frozen})
+        fitting = {row.id for row in rows if not why_not_applicable(plan.task, row)}
+        return [record for record in frozen if record.instance in fitting]
+
+    def _held_out_records(self, plan: Plan) -> list[FrozenRecord]:
+        owners = {
+            row.id: row.patient
+            for row in self._store.instances()
+            if row.held_out and not why_not_applicable(plan.task, row)
+        }
+        return [
+            FrozenRecord(instance, frame, owners[instance], annotation.id)
+            for (instance, frame), annotation in self._store.current_annotations().items()
+            if instance in owners
+        ]
+
+    def _build(self, plan: Plan, records: list[FrozenRecord]) -> Workbench:
+        return Workbench(plan, self._releases.get(plan.release), self._store, records)

@@ -1,0 +1,159 @@
+"""Tiny hospitals for tests of the federation: real nodes with a few grey squares, bright where the finding is."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medquorum.client.annotations import Annotation, new_id
+from medquorum.client.node import Node
+from medquorum.client.policy import Policy
+from medquorum.client.rights import SimulationRights
+from medquorum.client.store import NewInstance
+from medquorum.models.card import Architecture, InputTransform, ModelCard
+from medquorum.models.checkpoint import Release
+from medquorum.models.network import build
+from medquorum.privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
+from medquorum.task import Finding, Task
+
+SIZE = 32
+RIGHTS = SimulationRights(seed=11)
+TASK = Task((Finding("nodule", "SCT", "27925004", "Nodule"),), "DX")
+OPEN_POLICY = Policy(plan_epsilon=50.0, modes=("none", "local"), minimum_quorum=1)
+
+
+def make_release(seed: int = 3) -> Release:
+    """A small network with random weights for the one finding."""
+    architecture = Architecture("small", "random", frozen=False, width=8, pooling="mean", sharpness=4.0)
+    card = ModelCard(TASK, architecture, InputTransform(SIZE, 0.5, 0.25), (1.0,))
+    return Release.of(build(architecture, 1, seed), card)
+
+
+def make_training(**changes: object) -> TrainingTerms:
+    """FedAvg, two local steps without momentum."""
+    plain = TrainingTerms(
+        strategy="fedavg",
+        local_steps=2,
+        learning_rate=0.1,
+        momentum=0.0,
+        proximal=0.0,
+        finding_weights=(1.0,),
+        region_weight=0.0,
+        augmentation=False,
+        server_learning_rate=1.0,
+        server_beta1=0.9,
+        server_beta2=0.99,
+        server_tau=1e-3,
+    )
+    return replace(plain, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def make_privacy(**changes: object) -> PrivacyTerms:
+    """Local noise that leaves a margin for retries: three rounds of two steps cost about a third of the epsilon."""
+    plain = PrivacyTerms(
+        mode="local",
+        epsilon=30.0,
+        delta=1e-3,
+        clip=1.0,
+        noise_multiplier=1.0,
+        max_noise_multiplier=10.0,
+        sampling_rate=1.0,
+        patient_images="mean",
+    )
+    return replace(plain, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def make_plan(release: Release, sites: Mapping[str, int], **changes: object) -> Plan:
+    """Three rounds, evaluated in 10 bins, all sites needed."""
+    plain = Plan(
+        consortium="tests",
+        name="tiny",
+        task=TASK,
+        release=release.hash,
+        sites=tuple(PlanSite(name, patients) for name, patients in sites.items()),
+        quorum=len(sites),
+        rounds=3,
+        training=make_training(),
+        privacy=make_privacy(),
+        evaluation_bins=10,
+        seed=5,
+    )
+    return replace(plain, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def square(present: bool, number: int) -> bytes:
+    """A noisy grey square as PNG, with a bright spot when present."""
+    draw = np.random.default_rng(number)
+    image = 90.0 + 20.0 * draw.standard_normal((SIZE, SIZE))
+    if present:
+        row, column = draw.integers(6, SIZE - 12, 2)
+        image[row : row + 8, column : column + 8] += 110.0
+    target = io.BytesIO()
+    Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(target, "PNG")
+    return target.getvalue()
+
+
+def make_node(
+    folder: Path,
+    site: str,
+    patients: int = 8,
+    held_out: int = 4,
+    policy: Policy = OPEN_POLICY,
+    rights: SimulationRights | None = RIGHTS,
+    epsilon_cap: float = 100.0,
+    images: int = 2,
+) -> Node:
+    """An open node with `patients` for training and `held_out` more, every second of them with the finding."""
+    node = Node.create(folder, site, policy, epsilon_cap=epsilon_cap, delta=0.1, held_out_share=0.0, simulation=rights)
+    kept: list[str] = []
+    for number in range(patients + held_out):
+        for image in range(images):
+            # Seeded by name and number, so that the same hospital is made twice alike.
+            seed = sum(site.encode()) * 10_000 + 10 * number + image
+            stored = node.store.add(
+                NewInstance(
+                    "tests",
+                    f"{site}-{number}",
+                    f"1.2.{number}",
+                    f"1.2.{number}.{image}",
+                    f"1.2.{sum(site.encode())}.{number}.{image}",
+                    "DX",
+                    "",
+                    "",
+                    "",
+                    SIZE,
+                    SIZE,
+                    1,
+                    "",
+                    f"{number}-{image}.png",
+                    "png",
+                    square(number % 2 == 0, seed),
+                )
+            )
+            state = "present" if number % 2 == 0 else "absent"
+            node.store.annotate(
+                Annotation(
+                    new_id(),
+                    stored.instance,
+                    0,
+                    "reader",
+                    datetime(2026, 1, 1, tzinfo=UTC),
+                    None,
+                    None,
+                    (("nodule", state),),
+                    (),
+                    1,
+                    2.0,
+                    None,
+                )
+            )
+            if number >= patients:
+                kept.append(stored.patient)
+    node.store.set_held_out(sorted(set(kept)), True)
+    return node
