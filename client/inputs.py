@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..models.card import InputTransform
 from ..models.transform import prepare
 from .pixels import render
-from .pixels.preview import PREVIEW, SIDE, preview_image, wants_preview
+from .pixels.preview import PREVIEW, SIDE, preview_image
 from .store import InstanceRow, Store
 
 
@@ -18,8 +18,8 @@ def network_input(store: Store, row: InstanceRow, frame: int, transform: InputTr
     The first frame comes from the preview that intake kept, unless the network wants more pixels than that has. Its
     aspect is the image's own to within a pixel, so that maps are brought back to stored pixels by the image's size.
     """
-    kept = frame == 0 and transform.size <= SIDE and wants_preview(row.encoding, (row.rows, row.columns))
-    found = store.cache_get(row.id, PREVIEW) if kept else None
+    whole = max(row.rows, row.columns) <= SIDE  # then the preview is not smaller than the image
+    found = store.cache_get(row.id, PREVIEW) if frame == 0 and (whole or transform.size <= SIDE) else None
     if found is not None:
         return prepare(preview_image(found), transform)
     return prepare(render(store.content(row.id), row.encoding, frame).image, transform)

@@ -1,25 +1,23 @@
-"""Let a release propose findings and regions for stored images: decode, forward, store, all three overlapped."""
+"""Let a release propose findings and regions for stored images, a few batches at a time."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.card import InputTransform, ModelCard
 from ..models.errors import ModelError
 from ..task import Task
 from .annotations import Proposal, Region, new_id, utc_now
 from .errors import NodeError
 from .inputs import network_input
+from .ordered import in_order
 from .regions import Shape, propose_regions
 from .store import InstanceRow, Store
 
@@ -32,6 +30,8 @@ Progress = Callable[[int, int], None]
 
 # A region is proposed for a finding whose calibrated probability reaches this.
 PRESENT_FROM = 0.5
+_OUTSIDE_BATCH = 256
+_MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,15 @@ def propose(
     The first frame of an image is looked at. Images outside the release's modality, body part or view get a proposal
     that is not applicable, with the reason and no finding. Probabilities are sigmoid(logit / temperature). Each
     batch is stored in one transaction, so that an interrupted run continues where it stopped. An image that does not
-    decode is in the report and gets no proposal. `threads` (default 2) decode ahead of the network; torch's own
-    threads are left as they are.
+    decode is in the report and gets no proposal.
+
+    `threads` batches (default: as many as torch has threads, at most 8) are worked on at once, each decoded, passed
+    through the network and searched for regions by one thread, while the caller's thread stores them in their order.
+    On few cores that is faster than many threads inside each layer, which wait for one another while decoding has one
+    of their cores; results do not depend on it.
     """
+    import torch
+
     started = time.perf_counter()
     card, name = release.card, release.hash.hex()
     rows = store.without_proposal(name) if instances is None else list(instances)
@@ -100,113 +106,84 @@ def propose(
         if progress is not None and count:
             progress(settled, len(rows))
 
-    for start in range(0, len(outside), 256):
-        store.add_proposals(outside[start : start + 256])
-        settle(len(outside[start : start + 256]))
+    for start in range(0, len(outside), _OUTSIDE_BATCH):
+        batch = outside[start : start + _OUTSIDE_BATCH]
+        store.add_proposals(batch)
+        settle(len(batch))
     failed: list[Failed] = []
     if applicable:
-        network = _Network(release)
-        with (
-            ThreadPoolExecutor(max(1, threads or 2), thread_name_prefix="decode") as decoders,
-            ThreadPoolExecutor(1, thread_name_prefix="record") as recorder,
-        ):
-            recorded: deque[Future[int]] = deque()
-            for batch in _decoded(store, applicable, card.transform, decoders, batch_size):
-                good = [(row, found) for row, found in batch if not isinstance(found, Failed)]
-                failed += [found for _, found in batch if isinstance(found, Failed)]
-                settle(len(batch) - len(good))
-                if not good:
-                    continue
-                logits, maps = network(np.stack([found for _, found in good]))
-                job = _Recording(store, card, name, [row for row, _ in good], logits, maps, shape)
-                recorded.append(recorder.submit(job.write))
-                # One batch is recorded while the next is computed; a fault of the store surfaces here.
-                while len(recorded) > 1:
-                    settle(recorded.popleft().result())
-            while recorded:
-                settle(recorded.popleft().result())
+        worker = _Worker(store, release, shape)
+        batches = [applicable[start : start + batch_size] for start in range(0, len(applicable), batch_size)]
+        before = torch.get_num_threads()
+        width = max(1, min(threads or before, len(batches), _MOST_WORKERS))
+        try:
+            # The limit is each thread's own, but threads that begin later inherit the last one set: hence `finally`.
+            with ThreadPoolExecutor(width, "propose", torch.set_num_threads, (max(1, before // width),)) as pool:
+                for proposals, faults in in_order(pool, worker, batches, width + 1):
+                    store.add_proposals(proposals)
+                    failed += faults
+                    settle(len(proposals) + len(faults))
+        finally:
+            torch.set_num_threads(before)
     seconds = time.perf_counter() - started
     return ProposalReport(len(applicable) - len(failed), len(outside), tuple(failed), seconds)
 
 
-class _Network:
-    """A release's network in inference mode: (B, 1, S, S) float32 -> logits (B, F) and maps (B, F, h, w)."""
+class _Worker:
+    """Turns a batch of rows into proposals and failures: decode, forward, regions. Safe to share between threads."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, store: Store, release: Release, shape: Shape) -> None:
+        self._store = store
+        self._card = release.card
+        self._release = release.hash.hex()
         self._net = release.network()
+        self._shape: Shape = shape
 
-    def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __call__(self, rows: Sequence[InstanceRow]) -> tuple[list[Proposal], list[Failed]]:
+        good: list[InstanceRow] = []
+        images: list[NDArray[np.float32]] = []
+        failed: list[Failed] = []
+        for row in rows:
+            try:
+                images.append(network_input(self._store, row, 0, self._card.transform))
+                good.append(row)
+            except (NodeError, ModelError) as error:
+                failed.append(Failed(row.id, row.source, error.what))
+        if not good:
+            return [], failed
+        logits, maps = self._forward(np.stack(images))
+        scaled = logits.astype(np.float64) / np.array(self._card.temperatures)
+        chances = 1.0 / (1.0 + np.exp(-np.clip(scaled, -700.0, 700.0)))
+        return [self._proposal(row, chances[index], maps[index]) for index, row in enumerate(good)], failed
+
+    def _forward(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(B, 1, S, S) -> logits (B, F), maps (B, F, h, w)."""
         import torch
 
         with torch.inference_mode():
             output: Output = self._net(torch.from_numpy(images))
         return output.logits.numpy(), output.maps.numpy()
 
-
-_Decoded = tuple[InstanceRow, "NDArray[np.float32] | Failed"]
-
-
-def _decoded(
-    store: Store, rows: Sequence[InstanceRow], transform: InputTransform, pool: ThreadPoolExecutor, batch_size: int
-) -> Iterator[list[_Decoded]]:
-    """Batches of inputs in the order of `rows`, decoded up to two batches ahead."""
-
-    def decode(row: InstanceRow) -> _Decoded:
-        try:
-            return row, network_input(store, row, 0, transform)
-        except (NodeError, ModelError) as error:
-            return row, Failed(row.id, row.source, error.what)
-
-    waiting: deque[Future[_Decoded]] = deque()
-    source = iter(rows)
-    waiting.extend(pool.submit(decode, row) for row in islice(source, 3 * batch_size))
-    while waiting:
-        batch = [waiting.popleft().result() for _ in range(min(batch_size, len(waiting)))]
-        waiting.extend(pool.submit(decode, row) for row in islice(source, batch_size))
-        yield batch
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Recording:
-    """One batch of network outputs on its way into the store."""
-
-    store: Store
-    card: ModelCard
-    release: str
-    rows: list[InstanceRow]
-    logits: NDArray[np.float32]
-    maps: NDArray[np.float32]
-    shape: Shape
-
-    def write(self) -> int:
-        """Make the proposals and store them in one transaction; returns how many."""
-        temperatures = np.array(self.card.temperatures, dtype=np.float64)
-        scaled = self.logits.astype(np.float64) / temperatures
-        chances = 1.0 / (1.0 + np.exp(-np.clip(scaled, -700.0, 700.0)))
-        proposals = [self._proposal(index, row, chances[index]) for index, row in enumerate(self.rows)]
-        self.store.add_proposals(proposals)
-        return len(proposals)
-
-    def _proposal(self, index: int, row: InstanceRow, chances: NDArray[np.float64]) -> Proposal:
+    def _proposal(self, row: InstanceRow, chances: NDArray[np.float64], maps: NDArray[np.float32]) -> Proposal:
         probabilities: list[tuple[str, float]] = []
         regions: list[Region] = []
-        for finding, key in enumerate(self.card.task.keys):
+        for finding, key in enumerate(self._card.task.keys):
             chance = float(chances[finding])
             if not math.isfinite(chance):
-                raise ModelError(
+                raise NodeError(
                     f"the network gives no number for finding {key!r}",
                     where=row.source,
-                    fix="check the release; its weights or its input transform are damaged",
+                    fix="take the release again; its weights or its input transform are damaged",
                 )
             probabilities.append((key, chance))
             if chance >= PRESENT_FROM:
-                grid = self.maps[index, finding]
-                regions += propose_regions(key, grid, self.card.transform, row.rows, row.columns, self.shape)
+                transform = self._card.transform
+                regions += propose_regions(key, maps[finding], transform, row.rows, row.columns, self._shape)
         return Proposal(
             id=new_id(),
             instance=row.id,
             frame=0,
-            release=self.release,
+            release=self._release,
             applicable=True,
             reason="",
             probabilities=tuple(probabilities),

@@ -38,7 +38,8 @@ class TrainingSet:
     inputs: float32 images (N, 1, S, S), or, when `features` is true, float16 features (N, C, h, w) of the frozen
     backbone, for its head (call `.float()` on the rows in use: half precision halves what is kept and cached).
     targets: N rows on the map grid. patients: int64 (N,), the patient of each row, numbered from 0 in the order of
-    `records` without gaps. records: the frozen record of each row. failed: records whose image did not decode, which have no row.
+    `records` without gaps. records: the frozen record of each row. failed: records whose image did not decode, which
+    have no row.
     """
 
     inputs: Tensor

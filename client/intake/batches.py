@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 
 from ..errors import StoreError
 from ..pixels import Rendered, UnreadableError
-from ..pixels.preview import PREVIEW, preview_bytes, wants_preview
+from ..pixels.preview import PREVIEW, preview_bytes
 from ..store import NewInstance, Store, Stored
 from .report import IntakeReport, Progress, Quarantined
 
@@ -37,8 +34,7 @@ def attempt(source: str, read: Callable[[], bytes], parse: Callable[[bytes], tup
     try:
         content = read()
         instance, rendered = parse(content)
-        preview = preview_bytes(rendered.image) if wants_preview(instance.encoding, rendered.image.shape) else None
-        return Read(source, instance, preview)
+        return Read(source, instance, preview_bytes(rendered.image))
     except UnreadableError as fault:
         return Read(source, fault=fault, content=content)
     except MemoryError:
@@ -48,18 +44,6 @@ def attempt(source: str, read: Callable[[], bytes], parse: Callable[[bytes], tup
 def workers() -> int:
     """Threads for reading and decoding: as many as this process may use cores, at most eight."""
     return max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
-
-
-def ahead(pool: ThreadPoolExecutor, jobs: Iterable[Callable[[], Read]], depth: int) -> Iterator[Read]:
-    """Results of `jobs` in their order, at most `depth` of them under way: bounded memory, deterministic order."""
-    waiting: deque[Future[Read]] = deque()
-    source = iter(jobs)
-    for job in islice(source, depth):
-        waiting.append(pool.submit(job))
-    while waiting:
-        yield waiting.popleft().result()
-        for job in islice(source, 1):
-            waiting.append(pool.submit(job))
 
 
 class Account:

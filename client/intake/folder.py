@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from ..ordered import in_order
 from ..pixels import DEFAULT_LIMITS, Limits
 from ..store import Store
-from .batches import Account, Read, ahead, attempt, workers
+from .batches import Account, Read, attempt, workers
 from .dicom_header import read_dicom
 from .files import existing_folder, list_files, read_inside
 from .report import IntakeReport, Progress
@@ -28,14 +29,13 @@ def import_dicom(
     account = Account(store, len(sources), progress)
     threads = workers()
     with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
-        jobs = (partial(_read, root, source, limits) for source in sources)
-        for read in ahead(pool, jobs, 4 * threads):
+        for read in in_order(pool, partial(_read, root, limits), sources, 4 * threads):
             account.take(read)
     account.flush()
     return account.report()
 
 
-def _read(root: Path, source: str, limits: Limits) -> Read:
+def _read(root: Path, limits: Limits, source: str) -> Read:
     return attempt(
         source,
         lambda: read_inside(root, source, limits),

@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 
 from ..annotations import Annotation, State, new_id, utc_now
 from ..errors import IntakeError
+from ..ordered import in_order
 from ..pixels import DEFAULT_LIMITS, Limits, Rendered, UnreadableError, raster_encoding, render
 from ..store import NewInstance, Store
-from .batches import Account, Read, ahead, attempt, workers
+from .batches import Account, Read, attempt, workers
 from .files import existing_folder, read_inside
 from .report import IntakeReport, Progress
 
@@ -98,7 +99,7 @@ def import_table(
     account = Account(store, len(rows), progress)
     threads = workers()
     with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
-        for read in ahead(pool, (partial(_read, root, row, limits) for row in rows), 4 * threads):
+        for read in in_order(pool, partial(_read, root, limits), rows, 4 * threads):
             account.take(read)
     account.flush()
     return account.report(_annotate(store, rows, account))
@@ -136,7 +137,7 @@ def _annotation(instance: str, states: tuple[tuple[str, State], ...]) -> Annotat
     )
 
 
-def _read(root: Path, row: _Row, limits: Limits) -> Read:
+def _read(root: Path, limits: Limits, row: _Row) -> Read:
     return attempt(
         row.source,
         lambda: read_inside(root, row.source, limits),

@@ -21,11 +21,6 @@ _HEAD = struct.Struct(">4sHH")
 _MAGIC = b"MQP1"
 
 
-def wants_preview(encoding: str, shape: tuple[int, ...]) -> bool:
-    """Whether keeping a copy pays: not for a PNG or JPEG that is already small."""
-    return encoding == "dicom" or max(shape) > SIDE
-
-
 def preview_bytes(image: NDArray[np.float32]) -> bytes:
     """Encode a grey image (H, W) in [0, 1], reduced by area averaging to at most SIDE on its longer side."""
     longest = max(image.shape)
