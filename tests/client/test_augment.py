@@ -1,0 +1,31 @@
+"""Augmentation moves regions exactly with their image."""
+
+from __future__ import annotations
+
+import torch
+
+from medquorum.client.augment import augment
+from medquorum.models.card import InputTransform
+from medquorum.models.loss import Targets
+from medquorum.privacy.randomness import SeededRandomness
+
+
+def test_regions_move_with_the_image_and_what_enters_is_black() -> None:
+    count, size, grid = 64, 32, 8
+    images = torch.full((count, 1, size, size), 3.0)
+    regions = torch.zeros(count, 1, grid, grid)
+    for row in range(count):
+        down, right = 1 + row % 6, 1 + row // 8 % 6
+        images[row, 0, 4 * down : 4 * down + 4, 4 * right : 4 * right + 4] = 7.0
+        regions[row, 0, down, right] = 1.0
+    flags = torch.ones(count, 1)
+    targets = Targets(flags, flags.bool(), regions, flags.bool())
+    moved, after = augment(images, targets, InputTransform(32, 0.5, 0.25), SeededRandomness(1))
+    bright = (moved == 7.0).reshape(count, grid, 4, grid, 4).float().mean(dim=(2, 4))
+    assert torch.equal(bright[:, None], after.regions)
+    assert set(moved.unique().tolist()) == {-2.0, 3.0, 7.0}
+    assert torch.equal(after.labels, targets.labels)
+    places = {tuple(region.nonzero()[0].tolist()) for region in (after.regions - regions).clamp(min=0) if region.any()}
+    assert len(places) > 10
+    assert any(torch.equal(a, b) for a, b in zip(images, moved, strict=True))
+    assert torch.equal(images[0, 0, :4, :4], torch.full((4, 4), 3.0))

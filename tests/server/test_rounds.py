@@ -1,0 +1,371 @@
+"""The rounds against scripted sites: figures by hand, sites that refuse, vanish and come back, and resuming."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medquorum.client.answering import Kind, reply
+from medquorum.models.card import Architecture, InputTransform, ModelCard
+from medquorum.models.checkpoint import Release
+from medquorum.models.network import build
+from medquorum.models.parameters import to_vector
+from medquorum.privacy import wire
+from medquorum.privacy.aggregation import CoordinatorAggregation, Opened, PlainCoordinator, PlainSite
+from medquorum.privacy.errors import AggregationError
+from medquorum.privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
+from medquorum.privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
+from medquorum.server import progress
+from medquorum.server.aggregation import Gathering, plain
+from medquorum.server.app import coordinate
+from medquorum.server.errors import QuorumError, RunError, ServerError
+from medquorum.server.outcome import Outcome
+from medquorum.server.run_folder import RunFolder, Settings
+from medquorum.simulations.engine.local_grid import LocalGrid
+from medquorum.task import Finding, Task
+
+TASK = Task((Finding("nodule", "SCT", "27925004", "Nodule"),), "DX")
+CARD = ModelCard(TASK, Architecture("small", "random", False, 8, "mean", 4.0), InputTransform(32, 0.5, 0.25), (1.0,))
+RELEASE = Release.of(build(CARD.architecture, 1, 3), CARD)
+START = to_vector(RELEASE.network().trainable()).numpy()
+D = START.size
+PLAN = Plan(
+    "tests",
+    "plan",
+    TASK,
+    RELEASE.hash,
+    (PlanSite("a", 10), PlanSite("b", 30), PlanSite("c", 60)),
+    2,
+    2,
+    TrainingTerms("fedavg", 1, 0.1, 0.0, 0.0, (1.0,), 0.0, False, 1.0, 0.9, 0.99, 0.001),
+    PrivacyTerms("local", 8.0, 1e-3, 1.0, 2.0, 10.0, 1.0, "mean"),
+    4,
+    1,
+)
+QUICK = Settings(gather_seconds=0.0, step_seconds=5.0, attempts=3, wait_seconds=0.0)
+
+
+class Site:
+    """A site that says what it is told to: its update is nominal x `shift` everywhere."""
+
+    def __init__(self, name: str, nominal: int, shift: float) -> None:
+        self.name = name
+        self.nominal = nominal
+        self.shift = shift
+        self.refuses_plan = ""
+        self.refuse: Callable[[Step], str] = lambda step: ""
+        self.steps: list[Step] = []
+        self.invitations = 0
+
+    def answer(self, kind: Kind, body: bytes) -> bytes:
+        if body == wire.encode(Greeting()):
+            return wire.encode(Introduction(self.name, "0"))
+        if kind == "query":
+            self.invitations += 1
+            plan_hash = hashlib.sha256(wire.decode(Invitation, body).plan).digest()
+            return wire.encode(Countersignature(plan_hash, self.name, not self.refuses_plan, 8.0, self.refuses_plan))
+        step = wire.decode(Step, body)
+        self.steps.append(step)
+        refusal = self.refuse(step)
+        payload = b"" if refusal else PlainSite().answer(step.payload, lambda: self.vector(step))
+        return wire.encode(
+            StepAnswer(step.plan_hash, step.purpose, step.round, step.attempt, self.name, payload, refusal)
+        )
+
+    def vector(self, step: Step) -> np.ndarray:
+        if step.purpose == "update":
+            return np.full(D, self.nominal * self.shift)
+        # One absent patient in bin 1 and one present patient in bin 2 for each nominal patient: AUROC 1.
+        return self.nominal * np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+
+
+class Network(LocalGrid):
+    """The scripted sites as a grid; those in `away` are not connected, those in `silent` never answer a step."""
+
+    def __init__(self, sites: Iterable[Site]) -> None:
+        self.sites = {number: site for number, site in enumerate(sites, start=1)}
+        super().__init__({number: partial(reply, site) for number, site in self.sites.items()})
+        self.away: set[str] = set()
+        self.silent: set[str] = set()
+
+    def get_node_ids(self) -> Iterable[int]:
+        return [number for number, site in self.sites.items() if site.name not in self.away]
+
+    def push_messages(self, messages: Iterable) -> Iterable[str]:
+        pushed: list[str] = []
+        for message in messages:
+            site = self.sites[message.metadata.dst_node_id]
+            if site.name in self.silent and message.metadata.message_type != "query":
+                pushed.append(f"lost-{site.name}")
+            else:
+                pushed += super().push_messages([message])
+        return pushed
+
+
+def sites() -> list[Site]:
+    return [Site("a", 10, 0.5), Site("b", 30, -0.25), Site("c", 60, 0.125)]
+
+
+def carry_out(
+    folder: Path,
+    network: Network,
+    plan: Plan = PLAN,
+    settings: Settings = QUICK,
+    watch: Callable[[progress.Event], None] = progress.silent,
+    sides: Mapping[str, Callable[[Gathering], CoordinatorAggregation]] | None = None,
+) -> Outcome:
+    RunFolder.prepare(folder, plan, RELEASE, settings)
+    return coordinate(network, folder, sides or {"plain": plain}, watch)
+
+
+def final_parameters(outcome: Outcome) -> np.ndarray:
+    return to_vector(outcome.release.network().trainable()).numpy()
+
+
+def stepped(parameters: np.ndarray, mean: float) -> np.ndarray:
+    """One FedAvg step by hand, kept as 32-bit floats."""
+    return (parameters.astype(np.float64) + mean).astype(np.float32)
+
+
+def test_fedavg_is_the_mean_weighted_by_nominal_patients(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, Network(sites()))
+    mean = (10 * 0.5 - 30 * 0.25 + 60 * 0.125) / 100
+    assert np.array_equal(final_parameters(outcome), stepped(stepped(START, mean), mean))
+    assert [log.survivors for log in outcome.rounds] == [("a", "b", "c")] * 2
+    assert outcome.rounds[0].update_norm == pytest.approx(mean * D**0.5)
+    assert outcome.before == (1.0,)
+    assert [log.auroc for log in outcome.rounds] == [(1.0,)] * 2
+    record = outcome.release.card.training[-1]
+    assert (record.sites, record.nominal_patients, record.rounds) == (("a", "b", "c"), (10, 30, 60), 2)
+    assert (record.epsilon, record.aggregation, record.plan_hash) == (8.0, "plain", PLAN.hash.hex())
+
+
+def test_every_site_is_sent_the_same_model_in_each_round(tmp_path: Path) -> None:
+    network = Network(sites())
+    carry_out(tmp_path, network)
+    for index in range(5):
+        assert len({site.steps[index].parameters for site in network.sites.values()}) == 1
+    rounds = [(s.purpose, s.round, s.attempt) for s in network.sites[1].steps]
+    assert rounds == [
+        ("evaluation", 0, 1),
+        ("update", 1, 1),
+        ("evaluation", 1, 1),
+        ("update", 2, 1),
+        ("evaluation", 2, 1),
+    ]
+
+
+def test_bytes_are_those_of_our_messages(tmp_path: Path) -> None:
+    network = Network(sites())
+    outcome = carry_out(tmp_path, network)
+    site = outcome.traffic[0]
+    steps = sum(len(wire.encode(step)) for step in network.sites[1].steps)
+    card, tensors = RELEASE.to_bytes()
+    invitation = len(wire.encode(Invitation(wire.encode(PLAN), card, tensors)))
+    assert site.down == steps + invitation + len(wire.encode(Greeting()))
+    assert sum(one.up for log in outcome.rounds for one in log.traffic if one.site == "a") > 2 * 8 * D
+
+
+def test_a_silent_site_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    network = Network(sites())
+    network.silent.add("b")
+    outcome = carry_out(tmp_path, network, settings=replace(QUICK, step_seconds=0.2))
+    assert outcome.rounds[0].survivors == ("a", "c")
+    assert [(one.site, one.refused) for one in outcome.rounds[0].missing] == [("b", False)]
+    assert "no answer within 0.2 s" in outcome.rounds[0].missing[0].reason
+    mean = (10 * 0.5 + 60 * 0.125) / 70
+    assert np.array_equal(final_parameters(outcome), stepped(stepped(START, mean), mean))
+    assert outcome.release.card.training[-1].sites == ("a", "c")
+
+
+def test_a_refusing_site_is_named_with_its_reason(tmp_path: Path) -> None:
+    network = Network(sites())
+    network.sites[2].refuses_plan = "the cap is 2"
+    network.sites[3].refuse = lambda step: "spent" if step.purpose == "evaluation" else ""
+    events: list[progress.Event] = []
+    outcome = carry_out(tmp_path, network, watch=events.append)
+    assert [(one.site, one.reason, one.refused) for one in outcome.missing] == [("b", "the cap is 2", True)]
+    assert outcome.rounds[0].missing == outcome.missing
+    assert outcome.rounds[0].survivors == ("a", "c")
+    assert outcome.before is None
+    assert network.sites[2].invitations == 1
+    assert any(isinstance(one, progress.AttemptFailed) and "c (refused: spent)" in one.reason for one in events)
+
+
+def test_without_a_quorum_of_agreement_nothing_is_asked(tmp_path: Path) -> None:
+    network = Network(sites())
+    network.sites[1].refuses_plan = "no DX here"
+    network.away.add("c")
+    with pytest.raises(QuorumError) as caught:
+        carry_out(tmp_path, network)
+    assert "a (refused: no DX here)" in str(caught.value)
+    assert "c (its node is not connected)" in str(caught.value)
+    assert not any(site.steps for site in network.sites.values())
+
+
+def test_a_lost_quorum_is_retried_under_new_attempts_and_then_named(tmp_path: Path) -> None:
+    network = Network(sites())
+    network.silent |= {"a", "b"}
+    events: list[progress.Event] = []
+    with pytest.raises(QuorumError) as caught:
+        carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0), replace(QUICK, step_seconds=0.05), events.append)
+    assert "round 1 of 2" in str(caught.value)
+    assert "a (no answer" in str(caught.value)
+    assert [(step.round, step.attempt) for step in network.sites[3].steps] == [(1, 1), (1, 2), (1, 3)]
+    assert [one.attempt for one in events if isinstance(one, progress.RoundStarted)] == [1, 2, 3]
+    network.silent.clear()
+    outcome = carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0))
+    assert [log.attempts for log in outcome.rounds] == [4, 1]
+
+
+def test_refusals_are_not_retried_since_the_willing_pay_for_each_attempt(tmp_path: Path) -> None:
+    network = Network(sites())
+    for number in (1, 2):
+        network.sites[number].refuse = lambda step: "spent"
+    with pytest.raises(QuorumError, match=r"a \(refused: spent\)"):
+        carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0))
+    assert len(network.sites[3].steps) == 1
+
+
+def test_a_site_that_comes_back_is_invited_and_takes_part(tmp_path: Path) -> None:
+    network = Network(sites())
+    network.away.add("a")
+    network.silent.add("b")
+
+    def watch(event: progress.Event) -> None:
+        if isinstance(event, progress.AttemptFailed):
+            network.away.clear()
+            network.silent.clear()
+
+    plan = replace(PLAN, evaluation_bins=0)
+    outcome = carry_out(tmp_path, network, plan, replace(QUICK, step_seconds=0.05), watch)
+    assert outcome.rounds[0].survivors == ("a", "b", "c")
+    assert outcome.rounds[0].attempts == 2
+    assert outcome.missing == ()
+
+
+class Stop(Exception):
+    """Stands for the coordinator's death."""
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+@pytest.mark.parametrize("moment", ["RoundStarted", "SiteAnswered", "Evaluated", "RoundFinished"])
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, strategy: str, moment: str) -> None:
+    """Stopped once at each kind of moment in round 2, the run ends with the same model and repeats nothing."""
+    plan = replace(PLAN, rounds=3, training=replace(PLAN.training, strategy=strategy))
+    undisturbed = carry_out(tmp_path / "whole", Network(sites()), plan)
+    network = Network(sites())
+    rounds = {"Evaluated": 2}
+
+    def watch(event: progress.Event) -> None:
+        number = event.log.round if isinstance(event, progress.RoundFinished) else getattr(event, "round", 0)
+        if type(event).__name__ == moment and number == rounds.get(moment, 2):
+            raise Stop
+
+    with pytest.raises(Stop):
+        carry_out(tmp_path / "stopped", network, plan, watch=watch)
+    events: list[progress.Event] = []
+    outcome = carry_out(tmp_path / "stopped", network, plan, watch=events.append)
+    assert outcome.release.hash == undisturbed.release.hash
+    assert [log.round for log in outcome.rounds] == [1, 2, 3]
+    assert all(log.auroc == (1.0,) for log in outcome.rounds)
+    finished = 2 if moment in ("Evaluated", "RoundFinished") else 1
+    assert progress.Resumed(finished) in events
+    for site in network.sites.values():
+        asked = [(step.purpose, step.round, step.attempt) for step in site.steps]
+        assert len(set(asked)) == len(asked)
+        updates = [step.round for step in site.steps if step.purpose == "update"]
+        assert updates == [1, 2, 3] if finished == 2 or moment == "RoundStarted" else sorted(updates)
+    assert sum(one.down for one in outcome.traffic) > sum(one.down for one in undisturbed.traffic)
+
+
+def test_a_finished_run_is_not_asked_again(tmp_path: Path) -> None:
+    network = Network(sites())
+    first = carry_out(tmp_path, network)
+    asked = len(network.sites[1].steps)
+    network.away |= {"a", "b", "c"}
+    second = carry_out(tmp_path, network)
+    assert second.release.hash == first.release.hash
+    assert second.rounds == first.rounds
+    assert len(network.sites[1].steps) == asked
+
+
+def test_an_answer_bound_elsewhere_does_not_count(tmp_path: Path) -> None:
+    class Replaying(Site):
+        first = b""
+
+        def answer(self, kind: Kind, body: bytes) -> bytes:
+            said = super().answer(kind, body)
+            if kind == "train":
+                self.first = self.first or said
+                return self.first
+            return said
+
+    network = Network([Replaying("a", 10, 0.5), *sites()[1:]])
+    outcome = carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0))
+    assert outcome.rounds[0].survivors == ("a", "b", "c")
+    assert outcome.rounds[1].survivors == ("b", "c")
+    assert "bound to another" in outcome.rounds[1].missing[0].reason
+
+
+def test_a_sum_that_is_not_finite_is_not_used(tmp_path: Path) -> None:
+    network = Network([Site("a", 10, float("nan")), *sites()[1:]])
+    with pytest.raises(QuorumError, match="not finite"):
+        carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0))
+
+
+def test_two_nodes_of_one_name_stop_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="two connected nodes"):
+        carry_out(tmp_path, Network([*sites(), Site("a", 10, 9.0)]))
+
+
+def test_an_unknown_aggregation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="'secure'"):
+        carry_out(tmp_path, Network(sites()), settings=replace(QUICK, aggregation="secure"))
+
+
+class TwoSteps:
+    """A made-up protocol: everybody first says that they are ready; only then does the plain sum begin."""
+
+    def __init__(self, gathering: Gathering) -> None:
+        self._cohort = gathering.cohort
+        self._inner: PlainCoordinator | None = None
+        self._gathering = gathering
+
+    def requests(self) -> Mapping[str, bytes]:
+        return dict.fromkeys(self._cohort, b"ready?") if self._inner is None else self._inner.requests()
+
+    def receive(self, answers: Mapping[str, bytes]) -> None:
+        if self._inner is not None:
+            return self._inner.receive(answers)
+        if len(answers) < len(self._cohort):
+            raise AggregationError("somebody is not ready")
+        self._inner = PlainCoordinator(tuple(answers), self._gathering.plan.quorum, self._gathering.length)
+        return None
+
+    @property
+    def opened(self) -> Opened | None:
+        return None if self._inner is None else self._inner.opened
+
+
+def test_an_aggregation_of_several_steps_sends_the_model_once(tmp_path: Path) -> None:
+    class Patient(Site):
+        def answer(self, kind: Kind, body: bytes) -> bytes:
+            if kind != "query" and (step := wire.decode(Step, body)).payload == b"ready?":
+                self.steps.append(step)
+                return wire.encode(
+                    StepAnswer(step.plan_hash, step.purpose, step.round, step.attempt, self.name, b"yes", "")
+                )
+            return super().answer(kind, body)
+
+    network = Network([Patient("a", 10, 0.5), Patient("b", 30, -0.25), Patient("c", 60, 0.125)])
+    settings = replace(QUICK, aggregation="patient")
+    outcome = carry_out(tmp_path, network, settings=settings, sides={"patient": TwoSteps})
+    assert outcome.release.card.training[-1].aggregation == "patient"
+    assert [len(step.parameters) for step in network.sites[1].steps] == [4 * D, 0] * 5

@@ -1,0 +1,68 @@
+"""The strategies against figures worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medquorum.privacy.plan import TrainingTerms
+from medquorum.server.errors import RunError
+from medquorum.server.strategy import FedAdam, FedAvg, FedProx, strategy_for
+
+TERMS = TrainingTerms("fedavg", 1, 0.1, 0.0, 0.0, (1.0,), 0.0, False, 0.5, 0.9, 0.99, 0.001)
+
+
+def test_fedavg_adds_the_scaled_mean_update() -> None:
+    parameters, update = np.array([1.0, -2.0]), np.array([0.5, 4.0])
+    assert FedAvg(1.0).step(parameters, update).tolist() == [1.5, 2.0]
+    assert FedAvg(0.5).step(parameters, update).tolist() == [1.25, 0.0]
+    assert parameters.tolist() == [1.0, -2.0]
+
+
+def test_fedadam_follows_algorithm_2_of_reddi_et_al() -> None:
+    """Two steps written out: b1 = 0.9, b2 = 0.99, eta = 0.1, tau = 0.01, v beginning at tau^2."""
+    strategy = FedAdam(0.1, 0.9, 0.99, 0.01)
+    first = strategy.step(np.array([0.0, 1.0]), np.array([1.0, -0.2]))
+    # m = 0.1 u = (0.1, -0.02); v = 0.99e-4 + 0.01 u^2 = (0.010099, 0.000499)
+    assert first == pytest.approx(
+        [0.1 * 0.1 / (0.010099**0.5 + 0.01), 1.0 - 0.1 * 0.02 / (0.000499**0.5 + 0.01)], rel=1e-12
+    )
+    second = strategy.step(first, np.array([0.0, 0.4]))
+    # m = 0.9 m + 0.1 u = (0.09, 0.022); v = 0.99 v + 0.01 u^2 = (0.00999801, 0.00209401)
+    expected = first + [0.1 * 0.09 / (0.00999801**0.5 + 0.01), 0.1 * 0.022 / (0.00209401**0.5 + 0.01)]
+    assert second == pytest.approx(expected, rel=1e-12)
+
+
+def test_fedadam_restored_goes_on_as_if_it_had_never_stopped() -> None:
+    draw = np.random.default_rng(0)
+    updates = draw.standard_normal((4, 7))
+    whole, before, after = (FedAdam(0.1, 0.9, 0.99, 0.001) for _ in range(3))
+    one = two = np.zeros(7)
+    for update in updates:
+        one = whole.step(one, update)
+    for update in updates[:2]:
+        two = before.step(two, update)
+    after.restore(before.state())
+    for update in updates[2:]:
+        two = after.step(two, update)
+    assert np.array_equal(one, two)
+
+
+def test_another_strategys_state_is_refused() -> None:
+    adam = FedAdam(0.1, 0.9, 0.99, 0.001)
+    adam.step(np.zeros(2), np.ones(2))
+    with pytest.raises(RunError, match="momentum"):
+        FedAvg(1.0).restore(adam.state())
+    with pytest.raises(RunError):
+        adam.restore({"momentum": np.zeros(2)})
+    adam.restore({})
+    assert adam.state() == {}
+
+
+def test_a_plan_names_its_strategy() -> None:
+    assert type(strategy_for(TERMS)) is FedAvg
+    assert type(strategy_for(replace(TERMS, strategy="fedprox", proximal=0.1))) is FedProx
+    adam = strategy_for(replace(TERMS, strategy="fedadam"))
+    assert adam.step(np.zeros(1), np.ones(1))[0] == pytest.approx(0.5 * 0.1 / ((0.99e-6 + 0.01) ** 0.5 + 0.001))
