@@ -5,7 +5,7 @@ tests/privacy/secure_aggregation/conftest.py is a link to this file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,40 @@ import numpy as np
 import pytest
 
 from medquorum.privacy import roster as rosters
+from medquorum.privacy import wire
 from medquorum.privacy.aggregation import Vector
 from medquorum.privacy.identity import Identity, fingerprint
 from medquorum.privacy.plan import PlanSite
-from medquorum.privacy.secure_aggregation import Policy, SecureCoordinator, SecureSite, Terms
+from medquorum.privacy.secure_aggregation import (
+    Policy,
+    SecureCoordinator,
+    SecureSite,
+    Session,
+    Terms,
+    derivation,
+    ring,
+    rules,
+    sealing,
+    shamir,
+)
+from medquorum.privacy.secure_aggregation.keystream import Mask, apply_masks
+from medquorum.privacy.secure_aggregation.site import pair_sign
+from medquorum.privacy.secure_aggregation.steps import (
+    Agreement,
+    Agreements,
+    Closing,
+    Inbox,
+    Invite,
+    KeyList,
+    Keys,
+    Masked,
+    Sealed,
+    SealedShares,
+    SharePair,
+    SignedKeys,
+    Survivors,
+    Unmasking,
+)
 
 
 class Consortium:
@@ -85,6 +115,89 @@ class Consortium:
     def plain(self, names: tuple[str, ...]) -> Vector:
         """The plain sum of these sites' vectors."""
         return np.sum([self.vectors[name] for name in names], axis=0)
+
+
+class Puppet:
+    """A peer whose session secrets are in the attacker's hands, and the keys it publishes under some signature."""
+
+    def __init__(self, session: Session, content: bytes, name: str, signer: Identity) -> None:
+        self.sealing, self.masking, self.seed = b"1" * 31 + name.encode(), b"2" * 31 + name.encode(), bytes(32)
+        self.signer = signer
+        keys = Keys(
+            session.hash,
+            content,
+            name,
+            derivation.public_key(self.sealing),
+            derivation.public_key(self.masking),
+            derivation.commitment(session.hash, name, self.seed),
+        )
+        self.entry = SignedKeys(keys, signer.sign(rules.KEYS_DOMAIN, keys))
+
+
+def isolate(target: SecureSite, name: str, session: Session, puppets: Mapping[str, Puppet], values: Vector) -> Vector:
+    """Ask `target` for a sum in which every peer is a puppet, and read its vector. Raises what the target raises."""
+
+    def ask(message: Any) -> bytes:
+        return target.answer(wire.encode(message), lambda: values)
+
+    own = wire.decode(SignedKeys, ask(Invite(session.names)))
+    entries = {**{peer: puppet.entry for peer, puppet in puppets.items()}, name: own}
+    listed = KeyList(tuple(entries[site] for site in sorted(entries)))
+    transcript = derivation.transcript_of(wire.encode(listed))
+    boxes = {sealed.peer: sealed.box for sealed in wire.decode(SealedShares, ask(listed)).boxes}
+    shares: dict[int, bytes] = {}
+    for peer, puppet in puppets.items():
+        key = derivation.seal_key(puppet.sealing, own.keys.sealing, transcript, name, peer)
+        shares[session.point(peer)] = sealing.unseal(key, transcript, name, peer, boxes[peer]).seed
+    inbox: list[Sealed] = []
+    for peer, puppet in sorted(puppets.items()):
+        key = derivation.seal_key(puppet.sealing, own.keys.sealing, transcript, peer, name)
+        pair = SharePair(bytes(33), bytes(33))
+        inbox.append(Sealed(peer, sealing.seal(key, transcript, peer, name, pair)))
+    vector = np.frombuffer(wire.decode(Masked, ask(Inbox(tuple(inbox)))).vector, dtype="<u4").copy()
+    if len(shares) < session.threshold:
+        # The puppets alone hold too few shares: they close the session with the target, which adds its own.
+        own_signature = wire.decode(Agreement, ask(Survivors(session.names))).signature
+        closing = Closing(transcript, session.names, session.names)
+        signatures = {peer: puppet.signer.sign(rules.CLOSING_DOMAIN, closing) for peer, puppet in puppets.items()}
+        agreements = Agreements(tuple(sorted({**signatures, name: own_signature}.items())))
+        shares[session.point(name)] = dict(wire.decode(Unmasking, ask(agreements)).seeds)[name]
+    pairs = [(peer, puppet.masking, own.keys.masking) for peer, puppet in puppets.items()]
+    return strip(vector, session, transcript, name, shamir.combine(shares), pairs)
+
+
+def strip(
+    vector: Any, session: Session, transcript: bytes, name: str, seed: bytes, pairs: Sequence[tuple[str, bytes, bytes]]
+) -> Vector:
+    """Take a site's own mask (by its seed) and pair masks (peer, one private and one public key) off its masked
+    vector, in place."""
+    masks = [Mask(derivation.self_key(seed, transcript, name), -1)]
+    for peer, private, public in pairs:
+        masks.append(Mask(derivation.pair_key(private, public, transcript, name, peer), pair_sign(peer, name)))
+    apply_masks(masks, vector)
+    return ring.open_vector(vector, session.step)[0]
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *checks: str) -> None:
+    """Remove rules of privacy/secure_aggregation/rules.py by name."""
+    for check in checks:
+        assert callable(getattr(rules, check))
+        monkeypatch.setattr(rules, check, lambda *_: None)
+
+
+class Tools:
+    """The attacker's tools, for tests that cannot import this file."""
+
+    Puppet = Puppet
+    isolate = staticmethod(isolate)
+    strip = staticmethod(strip)
+    without = staticmethod(without)
+
+
+@pytest.fixture(scope="session")
+def attacker() -> type[Tools]:
+    """The attacker's tools."""
+    return Tools
 
 
 @pytest.fixture(scope="session")
