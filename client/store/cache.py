@@ -50,7 +50,9 @@ class Cache:
             try:
                 self._connection.executemany("INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?)", rows)
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # A full disk makes SQLite roll back by itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
 

@@ -32,11 +32,13 @@ def connect(path: Path, key: bytes, synchronous: str) -> Any:
 
     synchronous: "FULL" for what must survive a power cut once committed, "NORMAL" for what can be made again.
     secure_delete overwrites what is deleted, temporary tables never touch the disk, and locking_mode keeps every
-    other process out while this one has the file.
+    other process out while this one has the file. SQLCipher's own log is silenced: what it would print reaches the
+    user as our one line.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = dbapi2.connect(str(path), isolation_level=None, check_same_thread=False)
-    for pragma in (
+    pragmas = (
+        "cipher_log_level = NONE",
         f"key = \"x'{key.hex()}'\"",
         "locking_mode = EXCLUSIVE",
         "journal_mode = WAL",
@@ -44,8 +46,13 @@ def connect(path: Path, key: bytes, synchronous: str) -> Any:
         "foreign_keys = ON",
         "secure_delete = ON",
         "temp_store = MEMORY",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    )
+    try:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

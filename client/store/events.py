@@ -14,9 +14,10 @@ from typing import Any
 
 import cbor2
 from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from ..annotations import new_id
-from ..errors import TamperError
+from ..errors import ConflictError, TamperError
 from .rows import ChainHead
 from .schema import events, freezes, frozen_records
 from .vault import Vault
@@ -76,7 +77,12 @@ def append(vault: Vault, connection: Connection, new: Sequence[NewEvent]) -> Cha
         row["hash"] = previous = link(previous, list(row.values()))
         rows.append(row)
     if rows:
-        connection.execute(insert(events), rows)
+        try:
+            connection.execute(insert(events), rows)
+        except IntegrityError as fault:
+            raise ConflictError(
+                "something with this id is stored already", where=vault.where, fix="give new things new ids"
+            ) from fault
     return ChainHead(seq, previous)
 
 
