@@ -17,7 +17,9 @@ import click
 import typer
 
 from . import __version__
+from .client.network.commands import node
 from .errors import MedquorumError
+from .server.network.commands import coordinator
 from .simulations.commands import demo, simulate
 
 EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -53,6 +55,8 @@ def _root(  # pyright: ignore[reportUnusedFunction]  # typer calls it
 
 app.command("demo")(demo)
 app.add_typer(simulate, name="simulate")
+app.add_typer(node, name="node")
+app.add_typer(coordinator, name="coordinator")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             typer.echo(error.format_message())
             return EXIT_BAD_INPUT
         return _fail(f"{error.format_message()} Fix: see {command} --help", EXIT_BAD_INPUT)
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except OSError as error:
         if error.errno not in _MACHINE:
@@ -83,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{where}{error.strerror}. Fix: give space and rights there, or another --out", EXIT_FAILURE)
     except Exception:
         return _our_fault(verbose)
+    # typer turns an interrupt during a command into this status, without a word.
+    if status == EXIT_INTERRUPTED:
+        return _fail("interrupted", EXIT_INTERRUPTED)
     return status if isinstance(status, int) else 0
 
 

@@ -46,10 +46,15 @@ class NetworkSettings:
         """The consortium authority's certificate (PEM)."""
         return self._folder / "authority.pem"
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether this node has an identity yet."""
+        return (self._folder / "identity").exists()
+
     def create_keys(self) -> None:
         """Make the site's identity and the node's Flower key; SettingsError when there are any."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        if (self._folder / "identity").exists():
+        if self.has_keys:
             raise SettingsError("this node has an identity already", where=str(self._folder))
         Identity.create().save(self._folder / "identity", self._secret)
         pem = ec.generate_private_key(ec.SECP384R1()).private_bytes(
