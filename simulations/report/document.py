@@ -170,12 +170,7 @@ def _read_flat_estimate(fields: Fields, name: str) -> Estimate | None:
     value = fields.optional_number(name)
     if value is None:
         return None
-    interval = fields.numbers(f"{name}_interval")
-    low, high = interval if len(interval) == 2 else (None, None)
-    if low is None or high is None:
-        raise StudyError(
-            "the interval is not two numbers", where=f"{name}_interval", fix="give its lower and its upper end"
-        )
+    low, high = fields.interval(f"{name}_interval")
     return Estimate(value, low, high)
 
 

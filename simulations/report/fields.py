@@ -79,6 +79,14 @@ class Fields:
         """A list of numbers or nulls."""
         return tuple(_as_number(value, place) for value, place in self._items(key))
 
+    def interval(self, key: str) -> tuple[float, float]:
+        """A list of exactly two numbers."""
+        ends = self.numbers(key)
+        low, high = ends if len(ends) == 2 else (None, None)
+        if low is None or high is None:
+            raise _fault(self._path(key), "is not a list of two numbers")
+        return low, high
+
     def by_name(self, key: str, names: tuple[str, ...]) -> tuple[float | None, ...]:
         """An object from each of `names` to a number or null, given back in the order of `names`; () when empty."""
         fields = self.object(key)

@@ -64,8 +64,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f}{_GAP}s"
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60}{_GAP}min {whole % 60}{_GAP}s"
-    return f"{whole // 3600}{_GAP}h {whole % 3600 // 60}{_GAP}min"
+        return f"{whole // 60}{_GAP}min{_GAP}{whole % 60}{_GAP}s"
+    return f"{whole // 3600}{_GAP}h{_GAP}{whole % 3600 // 60}{_GAP}min"
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def draw(result: StudyResult) -> Figure:
     """Observed against stated share by bin, and below it how many proposals each bin holds."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = style.blank(6.0, 6.8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4.4, 1.0])
     upper.set_title("Does a stated probability come true?")
@@ -56,6 +58,8 @@ def draw(result: StudyResult) -> Figure:
     upper.set_ylim(0.0, 1.0)
     upper.set_ylabel("share that is present")
     lower.set_ylabel("proposals")
+    # Two zeros would meet in the corner.
+    lower.yaxis.set_major_locator(MaxNLocator(nbins=3, prune="lower", integer=True))
     lower.set_xlabel(f"stated probability ({figures.count(sum(part.count for part in bins), 'proposal')})")
     lower.grid(visible=False, axis="x")
     style.legend_below(figure, upper)

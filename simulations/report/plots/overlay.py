@@ -39,7 +39,7 @@ def encode(picture: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     target = io.BytesIO()
-    Image.fromarray(picture).save(target, format="PNG", optimize=True)
+    Image.fromarray(picture).save(target, format="PNG")
     return target.getvalue()
 
 

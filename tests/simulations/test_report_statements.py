@@ -1,0 +1,94 @@
+"""Sentences: each direction, its doubt, and the baseline beside every saving."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from medquorum.simulations.report import figures, statements
+from medquorum.simulations.results import Estimate
+
+
+def test_the_headline_gives_both_intervals_and_admits_their_overlap(make_result):
+    result = make_result()
+    assert statements.headline(result) == (
+        "4\xa0hospitals with 330\xa0patients trained one model together: the AUROC of its proposals went from "
+        "0.51 (0.48–0.53) to 0.87 (0.85–0.89)."
+    )
+    close = dataclasses.replace(result, federated=Estimate(0.55, 0.50, 0.60))
+    assert statements.headline(close).endswith("0.55 (0.50–0.60); the 95 % intervals overlap.")
+    assert "cannot be measured" in statements.headline(dataclasses.replace(result, federated=None))
+    assert "have an AUROC of 0.87" in statements.headline(dataclasses.replace(result, auroc_before=None))
+
+
+@pytest.mark.parametrize(
+    ("federated", "said"),
+    [
+        (Estimate(0.9, 0.88, 0.92), "is above the best that a hospital"),
+        (Estimate(0.6, 0.58, 0.62), "is below the best that a hospital"),
+        (Estimate(0.6461, 0.6, 0.7), "equals the best that a hospital"),
+    ],
+)
+def test_the_best_hospital_alone_is_named_whoever_wins(make_result, federated, said):
+    sentence = statements.comparisons(dataclasses.replace(make_result(), federated=federated))[0]
+    assert said in sentence and "Harbour, 0.65 (0.60–0.68)" in sentence
+    assert ("intervals overlap" in sentence) == (federated.low <= 0.677 and federated.high >= 0.605)
+
+
+def test_effort_is_never_stated_without_its_baseline(make_result):
+    result = make_result()
+    sentence = statements.comparisons(result)[2]
+    assert "needed 47\xa0% fewer actions" in sentence and "they would have needed 29\xa0% fewer actions" in sentence
+    worse = tuple(
+        dataclasses.replace(site, effort=dataclasses.replace(site.effort, actions=2 * site.effort.by_hand_actions))
+        for site in result.sites
+    )
+    assert "needed 100\xa0% more actions" in statements.comparisons(dataclasses.replace(result, sites=worse))[2]
+
+
+def test_notices_and_guarantee_follow_the_study(make_result):
+    result = make_result()
+    assert len(statements.notices(result)) == 3
+    assert len(statements.notices(dataclasses.replace(result, synthetic=False, aggregation="secure"))) == 1
+    assert any("adding or removing one patient" in said for said in statements.guarantee(result))
+    (none,) = statements.guarantee(dataclasses.replace(result, mode="none"))
+    assert "no differential privacy" in none
+
+
+def test_quarantine_is_counted_by_reason(make_result):
+    site = dataclasses.replace(
+        make_result().sites[0], quarantined=(("a", "torn"), ("b", "empty"), ("c", "torn"), ("d", "blank"))
+    )
+    assert statements.quarantine_counts(site) == [("torn", 2), ("blank", 1), ("empty", 1)]
+
+
+@pytest.mark.parametrize(
+    ("count", "written"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (99_960, "100 kB"),
+        (999_600, "1.0 MB"),
+        (5_040_000, "5.0 MB"),
+        (2 * 10**12, "2000 GB"),
+    ],
+)
+def test_sizes(count, written):
+    assert figures.size(count) == written.replace(" ", "\xa0")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0.04, "0.0 s"), (9.96, "10 s"), (99.4, "99 s"), (99.6, "1 min 40 s"), (3599.7, "1 h 0 min"), (float("nan"), "–")],
+)
+def test_durations(seconds, written):
+    assert figures.duration(seconds) == written.replace(" ", "\xa0")
+
+
+def test_an_epsilon_is_never_stated_smaller_than_it_is():
+    assert (
+        figures.epsilon(7.9301) == "7.94" and figures.epsilon(7.93) == "7.93" and figures.epsilon(float("inf")) == "∞"
+    )
+    assert figures.percent(-0.004) == "0\xa0%" and figures.percent(float("nan")) == "–"
