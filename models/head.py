@@ -25,10 +25,10 @@ class Output(NamedTuple):
 
 
 class RegionHead(nn.Module):
-    """(B,C,h,w) -> Output. The image's logit is scale x pooled map + bias, for each finding its own.
+    """(B,C,h,w) -> Output: a 1x1 convolution and its pooling, layers that every per-example gradient engine knows.
 
-    Scale and bias are apart from the map's, because a location's prior is far below an image's. They are a grouped
-    1x1 convolution, a layer that every per-example gradient engine knows.
+    The convolution's bias is the only one. All poolings pass a shift on unchanged, so that it is the image's bias too;
+    a second, after the pooling, slowed training under clipping (it takes up to half of a clipped gradient).
     """
 
     def __init__(self, channels: int, findings: int, pooling: Pooling, sharpness: float) -> None:
@@ -37,9 +37,6 @@ class RegionHead(nn.Module):
         self.sharpness = sharpness
         self.map = nn.Conv2d(channels, findings, 1)
         self.attention = nn.Conv2d(channels, findings, 1) if pooling == "attention" else None
-        self.final = nn.Conv1d(findings, findings, 1, groups=findings)
-        nn.init.ones_(self.final.weight)
-        nn.init.zeros_(self.final.bias if self.final.bias is not None else torch.empty(0))
 
     def start_at_zero(self) -> None:
         """Makes the first map zero everywhere: the start of a linear head on fixed features."""
@@ -61,4 +58,4 @@ class RegionHead(nn.Module):
             assert self.attention is not None
             attention = self.attention(features).flatten(2).softmax(dim=2)
             pooled = (attention * flat).sum(dim=2)
-        return Output(self.final(pooled.unsqueeze(2)).squeeze(2), maps)
+        return Output(pooled, maps)
