@@ -141,7 +141,7 @@ def _table(result: StudyResult) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
         show_edge=False,
-        caption="Under an AUROC: its 95 % interval. Actions saved vs: with the commoner answer proposed for all.",
+        caption="Under an AUROC: its 95 % interval. Actions saved, vs: by the commoner answer for everything.",
         caption_justify="left",
     )
     table.add_column("Hospital", overflow="fold", min_width=10)
