@@ -9,6 +9,7 @@ import logging
 import re
 import shlex
 import sys
+import time
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout
@@ -103,8 +104,13 @@ def _run(
     # Whatever a library prints belongs to the log: standard output is for the result alone.
     with _quiet(verbose), redirect_stdout(sys.stderr), watching(sys.stderr) as progress:
         from .progress import StageFinished, StageStarted
+
+        # Seconds of importing torch and flwr that would otherwise look like nothing.
+        began = time.monotonic()
+        progress(StageStarted("Load libraries", 0))
         from .run import run_study
 
+        progress(StageFinished("Load libraries", time.monotonic() - began))
         made = report.Report(
             run_study(study, data, folder, engine=engine.value, progress=progress), shlex.join(command)
         )

@@ -126,7 +126,7 @@ def guarantee(result: StudyResult) -> tuple[str, ...]:
         if result.mode == "local"
         else f"Mode {result.mode}: docs/report.md says against whom it holds.",
         "Here the noise comes from the study's seed, so that the run can be repeated, and whoever knows the seed could "
-        "take it away again. A hospital's node draws it from its operating system's randomness, which no one can repeat.",
+        "take it away again. A hospital's node draws it from its operating system, and nobody can repeat that.",
         "Not covered: which records people chose and how they corrected them, the exact figures of this report, and "
         "what is true of hospitals or of whole populations.",
     )
