@@ -18,142 +18,23 @@ from .errors import StudyError
 from .phantoms.findings import PLANTERS
 from .phantoms.hospital import PhantomHospital
 from .phantoms.vendor import VENDORS
+from .terms import (
+    Compare,
+    Cost,
+    LabelRule,
+    ModelTerms,
+    PartitionKind,
+    PhantomData,
+    PlanTerms,
+    ReaderTerms,
+    RegionKind,
+    SiteTerms,
+    TableData,
+)
 from .toml_table import Table, nearest
 
-PartitionKind = Literal["column", "iid", "dirichlet", "sizes"]
-RegionKind = Literal["none", "box", "mask"]
 _WEIGHTS: tuple[Weights, ...] = ("random", "packaged", "torchvision")
 STUDIES = Path(__file__).parent / "studies"
-
-
-@dataclass(frozen=True, slots=True)
-class LabelRule:
-    """How the cells of `column` become a finding's states: `present` and `absent` list the cells' values (for a cell
-    with several values, parted by `separator`, one in `present` suffices), "*" in `absent` takes every other value.
-    An empty cell leaves the finding not assessed."""
-
-    column: str
-    present: tuple[str, ...]
-    absent: tuple[str, ...]
-    separator: str
-
-
-@dataclass(frozen=True, slots=True)
-class PhantomData:
-    """Synthetic radiographs, generated into the run's own folder."""
-
-    hospitals: tuple[PhantomHospital, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TableData:
-    """Files of a folder named by a CSV. kind: "table" (PNG or JPEG) or "dicom". csv: relative to the data folder.
-    file, patient, site, mask: names of columns ("" for none); rules: one for each finding of the task. Masks are
-    images of the same size, non-zero where the study's only finding is."""
-
-    kind: Literal["table", "dicom"]
-    csv: str
-    file: str
-    patient: str
-    site: str
-    mask: str
-    rules: tuple[LabelRule, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SiteTerms:
-    """How data become hospitals: the partition and its settings, the share of each hospital's patients held out, and
-    the multiple to which the declared patient counts are rounded (to the nearest, at least one multiple)."""
-
-    partition: PartitionKind
-    names: tuple[str, ...]
-    alpha: float
-    sizes: tuple[float, ...]
-    held_out: float
-    nominal_rounding: int
-
-
-@dataclass(frozen=True, slots=True)
-class ModelTerms:
-    """The starting release: its architecture and the transform of its inputs."""
-
-    architecture: Architecture
-    transform: InputTransform
-
-
-@dataclass(frozen=True, slots=True)
-class PlanTerms:
-    """The plan before sites and noise are known; see privacy.plan for the meaning of each.
-
-    epsilon_cap: each site's own ledger cap. finding_weights: empty for 1 each.
-    """
-
-    rounds: int
-    local_steps: int
-    learning_rate: float
-    momentum: float
-    strategy: Strategy
-    proximal: float
-    finding_weights: tuple[float, ...]
-    region_weight: float
-    augmentation: bool
-    server_learning_rate: float
-    server_beta1: float
-    server_beta2: float
-    server_tau: float
-    quorum: int
-    evaluation_bins: int
-    mode: Mode
-    epsilon: float
-    epsilon_cap: float
-    delta: float
-    clip: float
-    sampling_rate: float
-    patient_images: Literal["mean", "one"]
-    max_noise_multiplier: float
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Actions (clicks and keys) and seconds that one piece of a reader's work takes."""
-
-    actions: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderTerms:
-    """A scripted reader.
-
-    error_rate: chance that a finding is stated wrong. automation_bias: chance that a wrong proposed finding or
-    region is accepted all the same. regions: what readers draw for a finding that is present. accept_overlap: the
-    intersection over union from which a proposed region is accepted as it is. vertex_spacing: length of outline, in
-    stored pixels, between two vertices of a mask drawn by hand. open: looking at an image; state: stating one
-    finding by hand; accept: confirming all that is proposed of an image; change: correcting one proposed finding;
-    box, vertex: drawing one; remove: deleting a proposed region.
-    """
-
-    error_rate: float
-    automation_bias: float
-    regions: RegionKind
-    accept_overlap: float
-    vertex_spacing: float
-    open: Cost
-    state: Cost
-    accept: Cost
-    change: Cost
-    box: Cost
-    vertex: Cost
-    remove: Cost
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """What is trained beside the federation: each hospital alone on the same terms, and all data pooled without
-    privacy."""
-
-    alone: bool
-    pooled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +73,9 @@ def load_study(file: Path, seed: int | None = None) -> Study:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StudyError(
-            "there is no such study file", where=str(file), fix="check the path; bundled studies are named without .toml"
+            "there is no such study file",
+            where=str(file),
+            fix="check the path; bundled studies are named without .toml",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"cannot be read as text: {error}", where=str(file), fix="give a UTF-8 TOML file") from None
@@ -222,7 +105,9 @@ def load_study(file: Path, seed: int | None = None) -> Study:
             raise root.fault("data.columns.site", "the partition is by a column that is not named", 'add site = "..."')
         if study.readers.regions != "none" and not study.data.mask:
             raise root.fault(
-                "data.columns.mask", "readers draw regions but no masks are named", 'add mask, or readers.regions = "none"'
+                "data.columns.mask",
+                "readers draw regions but no masks are named",
+                'add mask, or readers.regions = "none"',
             )
     return study
 
@@ -378,9 +263,7 @@ def _plan(table: Table, findings: int) -> PlanTerms:
         delta=privacy.number("delta", 1e-5, high=1.0),
         clip=privacy.number("clip", 1.0),
         sampling_rate=privacy.number("sampling_rate", 1.0, high=1.0),
-        patient_images=cast(
-            Literal["mean", "one"], privacy.text("patient_images", "mean", choices=("mean", "one"))
-        ),
+        patient_images=cast(Literal["mean", "one"], privacy.text("patient_images", "mean", choices=("mean", "one"))),
         max_noise_multiplier=privacy.number("max_noise_multiplier", 100.0),
     )
     privacy.done()
@@ -414,6 +297,11 @@ def _readers(table: Table) -> ReaderTerms:
 
 
 def _compare(table: Table) -> Compare:
-    compare = Compare(alone=table.flag("alone", True), pooled=table.flag("pooled", True))
+    compare = Compare(
+        alone=table.flag("alone", True),
+        pooled=table.flag("pooled", True),
+        pooled_epochs=table.whole("pooled_epochs", 30, low=1),
+        pooled_learning_rate=table.number("pooled_learning_rate", 0.01, low=1e-9),
+    )
     table.done()
     return compare

@@ -1,0 +1,126 @@
+"""The hospitals as they take part: each one's node, its images with their truth, and who of its patients is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..client.intake import IntakeReport, Table, import_dicom, import_table
+from ..client.node import Node
+from ..client.policy import Policy
+from ..client.rights import SimulationRights
+from ..client.store import InstanceRow
+from ..privacy.ledger import Ledger
+from .data import Hospital, Truth
+from .errors import StudyError
+from .partition import Label, hold_out, nominal
+from .study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One stored image and the truth about it."""
+
+    row: InstanceRow
+    truth: Truth
+
+
+@dataclass(slots=True)
+class Site:
+    """A hospital with its open node. train and held_out: its images, by whether their patient may be trained on.
+
+    nominal: the declared, rounded number of training patients.
+    """
+
+    name: str
+    number: int
+    node: Node
+    rights: SimulationRights
+    intake: IntakeReport
+    train: tuple[Case, ...]
+    held_out: tuple[Case, ...]
+    nominal: int
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """Every image whose truth is known."""
+        return self.train + self.held_out
+
+    def close(self) -> None:
+        """Close the node, for another process to open it."""
+        self.node.close()
+
+    def reopen(self) -> None:
+        """Open the node again after `close`."""
+        self.node = Node.open(self.node.folder, self.rights)
+
+
+def patients(cases: Sequence[Case]) -> int:
+    """How many patients the images belong to."""
+    return len({case.truth.patient for case in cases})
+
+
+def planned_nominal(study: Study, hospital: Hospital) -> int:
+    """The number of training patients that the hospital would declare, before anything is imported."""
+    labels = hospital.labels()
+    held = hold_out(labels, study.sites.held_out, study.seed) if len(labels) > 1 else frozenset[str]()
+    return nominal(len(labels) - len(held), study.sites.nominal_rounding)
+
+
+def open_site(
+    study: Study, hospital: Hospital, number: int, folder: Path, sites: int, advance: Callable[[int], None]
+) -> Site:
+    """Create the hospital's node in `folder`, import its images, and set its held-out patients.
+
+    `advance` is told how many files are settled. StudyError when fewer than two patients could be imported.
+    """
+    plan = study.plan
+    rights = SimulationRights(seed=study.seed)
+    policy = Policy(plan_epsilon=plan.epsilon_cap, modes=(plan.mode,), minimum_quorum=min(3, sites, plan.quorum))
+    node = Node.create(folder, hospital.name, policy, epsilon_cap=plan.epsilon_cap, delta=plan.delta, simulation=rights)
+    try:
+        if hospital.table is None:
+            report = import_dicom(node.store, hospital.folder, lambda done, _: advance(done))
+        else:
+            task = study.task
+            table = Table(hospital.table, modality=task.modality, body_part=task.body_part, view=task.view)
+            report = import_table(node.store, hospital.folder, table, lambda done, _: advance(done))
+        rows = [row for row in node.store.instances() if row.source in hospital.truths]
+        cases = [Case(row, hospital.truths[row.source]) for row in rows]
+        labels: dict[str, Label] = {
+            patient: label
+            for patient, label in hospital.labels().items()
+            if patient in {case.truth.patient for case in cases}
+        }
+        if len(labels) < 2:
+            raise StudyError(
+                f"{len(labels)} patients could be imported at {hospital.name!r}, which leaves none to hold out",
+                where=str(hospital.folder),
+                fix="look at the quarantined files' reasons, or leave the hospital out",
+            )
+        held = hold_out(labels, study.sites.held_out, study.seed)
+        # The node draws its own held-out patients at arrival; a study stratifies them by label instead.
+        everybody = {case.row.patient for case in cases}
+        keys = {case.row.patient for case in cases if case.truth.patient in held}
+        node.store.set_held_out(sorted(everybody - keys), False)
+        node.store.set_held_out(sorted(keys), True)
+        train = tuple(case for case in cases if case.truth.patient not in held)
+        held_out = tuple(case for case in cases if case.truth.patient in held)
+    except BaseException:
+        node.close()
+        raise
+    declared = nominal(patients(train), study.sites.nominal_rounding)
+    return Site(hospital.name, number, node, rights, report, train, held_out, declared)
+
+
+def apart(site: Site, folder: Path, study: Study) -> Node:
+    """A second node over the same store, with its own ledger, policy and agreements in `folder`.
+
+    Training a hospital alone is a comparison that no real hospital would run beside the federation: it must neither
+    spend from the node's real ledger nor be refused by it.
+    """
+    folder.mkdir(parents=True)
+    ledger = Ledger.create(folder / "ledger.sqlite", site.name, study.plan.epsilon_cap, study.plan.delta)
+    policy = Policy(plan_epsilon=study.plan.epsilon_cap, modes=(study.plan.mode,), minimum_quorum=1)
+    return Node(folder, site.node.store, ledger, policy, site.rights, None)
