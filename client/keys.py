@@ -54,7 +54,9 @@ def create_node_key(path: Path) -> NodeKey:
         sync_folder(path.parent)
     except FileExistsError as fault:
         raise KeyFileError(
-            "a key file is already there and is never overwritten", where=str(path), fix="choose another folder"
+            "a key file is already there and is never overwritten",
+            where=str(path),
+            fix="choose another folder, or remove the file if no store needs it",
         ) from fault
     except OSError as fault:
         raise KeyFileError(

@@ -17,6 +17,7 @@ from ..keys import sync_folder
 from .sealing import Seal
 
 _MAGIC = b"MQA1"
+FOLDERS = _PLACES, _INCOMING = ("assets", "incoming")
 _WRITERS = 8
 
 
@@ -34,8 +35,8 @@ class AssetFiles:
     """The encrypted files below a store's folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._places = folder / "assets"
-        self._incoming = folder / "incoming"
+        self._places = folder / _PLACES
+        self._incoming = folder / _INCOMING
         self._places.mkdir(mode=0o700, exist_ok=True)
         self._incoming.mkdir(mode=0o700, exist_ok=True)
         self._made: set[Path] = set()

@@ -27,7 +27,7 @@ from .rows import (
     QuarantineRow,
     Stored,
 )
-from .vault import DATABASE, Vault
+from .vault import DATABASE, Vault, claim_folder, closed_on_failure, remove_store
 
 KEY_FILE = "node.key"
 
@@ -41,15 +41,15 @@ class Store:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        with vault.transaction() as connection:
-            kept = {row.name: row.value for row in connection.execute(select(schema.settings))}
-        if "store" not in kept:
-            vault.close()
-            raise StoreError(
-                "the store was never finished being created",
-                where=vault.where,
-                fix="delete the folder, create it again",
-            )
+        with closed_on_failure(vault):
+            with vault.transaction() as connection:
+                kept = {row.name: row.value for row in connection.execute(select(schema.settings))}
+            if "store" not in kept:
+                raise StoreError(
+                    "the store was never finished being created",
+                    where=vault.where,
+                    fix="delete the folder and create the store again",
+                )
         self._held_out_share = float(kept["held_out_share"])
 
     # ---- opening and closing
@@ -80,11 +80,10 @@ class Store:
             raise StoreError(
                 f"an eligibility rule {eligibility!r}", where=str(folder), fix='choose "opt_out" or "consent"'
             )
-        if (folder / DATABASE).exists():
-            raise StoreError("a store is there already", where=str(folder), fix="open it, or choose another folder")
         with clear_errors(str(folder)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        vault = Vault(folder, create_node_key(key_file or folder / KEY_FILE))
+            claim_folder(folder)
+        key_path = key_file or folder / KEY_FILE
         rows = {
             "store": new_id(),
             "site": site,
@@ -92,14 +91,22 @@ class Store:
             "eligibility": eligibility,
         }
         try:
-            with vault.transaction() as connection:
+            key = create_node_key(key_path)
+        except BaseException:
+            remove_store(folder)
+            raise
+        try:
+            vault = Vault(folder, key)
+            with closed_on_failure(vault), vault.transaction() as connection:
                 connection.execute(
                     insert(schema.settings), [{"name": name, "value": value} for name, value in rows.items()]
                 )
-            return cls(vault)
         except BaseException:
-            vault.close()
+            # Nothing was ever stored under this key, and a second attempt must not meet the first one's remains.
+            remove_store(folder)
+            key_path.unlink(missing_ok=True)
             raise
+        return cls(vault)
 
     @classmethod
     def open(cls, folder: Path, *, key_file: Path | None = None) -> Store:

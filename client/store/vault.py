@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -12,7 +14,7 @@ from sqlalchemy import Connection, select
 from ..errors import StoreError
 from ..keys import NodeKey
 from . import schema
-from .assets import AssetFiles
+from .assets import FOLDERS, AssetFiles
 from .cache import Cache
 from .database import FolderLock, clear_errors, migrate, open_engine
 from .sealing import Keyring, Seal
@@ -137,3 +139,33 @@ class Vault:
             self.cache.close()
             self._engine.dispose()
             self._lock.release()
+
+
+@contextmanager
+def closed_on_failure(vault: Vault) -> Generator[None, None, None]:
+    """Close the vault when the block raises."""
+    try:
+        yield
+    except BaseException:
+        vault.close()
+        raise
+
+
+def claim_folder(folder: Path) -> None:
+    """Begin a store in `folder` by making its empty database; StoreError when one is there, however new."""
+    try:
+        os.close(os.open(folder / DATABASE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError as fault:
+        raise StoreError(
+            "a store is there already", where=str(folder), fix="open it, or choose another folder"
+        ) from fault
+
+
+def remove_store(folder: Path) -> None:
+    """Remove what an opened vault makes in its folder, and nothing else that lies there."""
+    for database in (DATABASE, CACHE):
+        for suffix in ("", "-wal", "-journal"):
+            (folder / f"{database}{suffix}").unlink(missing_ok=True)
+    (folder / LOCK).unlink(missing_ok=True)
+    for made in FOLDERS:
+        shutil.rmtree(folder / made, ignore_errors=True)

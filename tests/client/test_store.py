@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -371,3 +372,20 @@ def test_settings_are_kept_and_the_stores_own_are_fixed(tmp_path: Path) -> None:
             store.setting("colour")
     with Store.open(tmp_path / "s") as store:
         assert store.setting("release") == "cd"
+
+
+def test_threads_take_turns(store: Store, image: Image) -> None:
+    kept = added(store, [image(n, patient_id=f"P{n % 4}") for n in range(24)])
+
+    def work(number: int) -> bool:
+        store.add(image(100 + number, patient_id=f"P{number % 4}"))
+        store.cache_put(kept[number].instance, "ready", b"%d" % number)
+        return (
+            store.content(kept[number].instance) == image(number).content
+            and store.cache_get(kept[number].instance, "ready") == b"%d" % number
+        )
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(work, range(24)))
+    assert (store.count(), len(store.patients())) == (48, 4)
+    store.verify()

@@ -508,6 +508,27 @@ def test_a_store_killed_while_being_created_says_so(tmp_path: Path) -> None:
         Store.open(tmp_path / "s")
 
 
+def test_a_disk_full_while_a_store_is_created_leaves_nothing_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(connection: Connection, where: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "other.txt").write_text("not the store's")
+    with monkeypatch.context() as full, pytest.raises(StoreError, match="disk is full"):
+        full.setattr("medquorum.client.store.vault.migrate", fail)
+        Store.create(tmp_path / "s", "a")
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["other.txt"]
+    Store.create(tmp_path / "s", "a").close()
+    assert (tmp_path / "s" / "other.txt").exists()
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "node.key").write_text("a key of something else")
+    with pytest.raises(KeyFileError, match="never overwritten"):
+        Store.create(tmp_path / "t", "a")
+    assert [path.name for path in (tmp_path / "t").iterdir()] == ["node.key"]
+
+
 def test_a_disk_full_while_files_are_written_stores_nothing_and_loses_nothing(
     store: Store, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
