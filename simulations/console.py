@@ -10,9 +10,10 @@ from typing import TextIO
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from .progress import Event, Progress, StageAdvanced, StageFinished, StageStarted
 from .report import figures, statements
@@ -41,14 +42,31 @@ def watching(stream: TextIO) -> Generator[Progress]:
     with Bars(
         TextColumn("  {task.description}", markup=False),
         BarColumn(bar_width=28),
-        MofNCompleteColumn(),
+        _Counted(),
         TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
+        _Left(),
         console=target,
         transient=True,
     ) as bars:
         yield _LiveBars(bars)
+
+
+class _Counted(ProgressColumn):
+    """Steps done of all, "564/918"; those done alone where nobody knows how many there will be."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text for `task`."""
+        done = f"{task.completed:,.0f}"
+        return Text(f"{done}/{task.total:,.0f}" if task.total is not None else done if task.completed else "")
+
+
+class _Left(ProgressColumn):
+    """The time left, where it can be foretold."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text for `task`."""
+        left = task.time_remaining
+        return Text("" if left is None or task.finished else f"about {figures.duration(left)} left")
 
 
 class _LiveBars:

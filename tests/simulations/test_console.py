@@ -81,10 +81,13 @@ def test_a_terminal_gets_a_bar_with_the_time_left_and_a_line_for_each_finished_s
     with console.watching(stream) as progress:
         for stage, total in (("Import [images]", 4), ("Plan", 0)):
             progress(StageStarted(stage, total))
+            progress(StageAdvanced(stage, 1))
             progress(StageAdvanced(stage, 2))
+            progress._bars.refresh()
             progress(StageFinished(stage, 1.0))
     shown = stream.getvalue()
-    assert "✓" in shown and "Import [images]" in shown and "Plan" in shown and "ETA" in shown
+    assert "✓" in shown and "Import [images]" in shown and "Plan" in shown
+    assert "2/4" in shown and "left" in shown and "?" not in shown.replace("\x1b[?25", "")
 
 
 def test_commands_to_type_next_stay_on_one_line():
