@@ -19,6 +19,8 @@ from .plan import Mode, PrivacyTerms
 
 _DIGITS = 5
 _MOST_STEPS = 1 << 24
+# Where delta is so large, or so few are ever sampled, that the definition asks for hardly any noise, add this anyway.
+_LEAST_NOISE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,13 @@ class Suggestions:
 def noise_multiplier(target_epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
     """Return the least noise multiplier (to 5 digits, rounded up) whose `steps` cost at most `target_epsilon`.
 
-    Never under-noised: the result has been put through `accounting.epsilon`. Raises UnaccountableError when epsilon
+    At least 0.2, whatever the budget allows. Never under-noised: the result has been put through `accounting.epsilon`. Raises UnaccountableError when epsilon
     is not above 0, delta not in (0, 1), the rate not in (0, 1] or steps below 1.
     """
     _require_budget(target_epsilon, delta)
     full = math.sqrt(steps) / _largest_mu(target_epsilon, delta)
-    found = _round_up(full)
-    if sampling_rate < 1.0:
+    found = _round_up(max(full, _LEAST_NOISE))
+    if sampling_rate < 1.0 and found > _LEAST_NOISE:
         found = _round_up(_sampled(target_epsilon, delta, sampling_rate, steps, full))
     while _cost(found, delta, sampling_rate, steps) > target_epsilon:
         found = _round_up(found * (1.0 + 10.0**-_DIGITS))
@@ -165,6 +167,8 @@ def _sampled(target_epsilon: float, delta: float, sampling_rate: float, steps: i
     high = math.log(full)
     low = high - math.log(2.0)
     while excess(low, COARSE_GRID) <= 0.0:
+        if low <= math.log(_LEAST_NOISE):
+            return _LEAST_NOISE
         low, high = low - math.log(2.0), low
     high = crossing(COARSE_GRID, low, high, 1e-3) + 1e-3
     width = 0.01

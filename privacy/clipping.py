@@ -263,5 +263,7 @@ def hooked(module: nn.Module, image_losses: ImageLosses, images_at_once: int) ->
             hooks.cleanup()
         for layer, mode in modes:
             layer.training = mode
+            for left_behind in ("activations", "max_batch_len"):  # by Opacus; stale ones would be read next time
+                vars(layer).pop(left_behind, None)
         for parameter in module.parameters():
             parameter.grad = None

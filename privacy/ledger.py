@@ -224,6 +224,9 @@ class Ledger:
             raise self._untrusted("is not one: the file is something else, or empty")
         if connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
             raise self._untrusted("was written by another version of medquorum")
+        fault = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if fault != "ok":
+            raise self._untrusted(f"is damaged ({fault})")
         # One statement, so that the summary and the charges are of one moment even outside a write transaction.
         rows = connection.execute(
             "SELECT l.opening, l.charges, l.head, c.sequence, c.plan, c.purpose, c.round, c.attempt, c.entry, c.hash "

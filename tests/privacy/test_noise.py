@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+
 from medquorum.privacy.errors import UnaccountableError
 from medquorum.privacy.noise import add_gaussian, gaussian, lattice_gaussian, lattice_step
 from medquorum.privacy.randomness import SeededRandomness
-from scipy import stats
 
 
 @pytest.mark.parametrize("std", [1e-3, 1.0, 7.3])

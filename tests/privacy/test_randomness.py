@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from medquorum.privacy.randomness import SecureRandomness, SeededRandomness, below, uniforms, words
 from scipy import stats
+
+from medquorum.privacy.randomness import SecureRandomness, SeededRandomness, below, uniforms, words
 
 
 def test_a_seed_and_its_path_give_the_same_stream_twice_and_other_paths_other_streams() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from medquorum.privacy.errors import UnaccountableError
 from medquorum.privacy.randomness import SeededRandomness
 from medquorum.privacy.sampling import sample_images, sample_patients
-from scipy import stats
 
 
 class NoRandomness:
