@@ -41,8 +41,8 @@ CLIP, TARGET, MODULUS = 8.0, 1 << 22, 1 << 32
 NOTES = (
     "client, update to upload: quantise, mask, serialise; beside the bare loop ours is without serialising",
     "server: reconstruct, unmask, dequantise",
-    "key agreement between peers is outside both, but for a dropped site's pair keys, derived in our server's time only",
-    "the bare loop adds the same number of AES-256-CTR keystreams to a ring vector in one thread, and does nothing else",
+    "key agreement is outside both, but for a dropped site's pair keys, which are derived in our server's time only",
+    "the bare loop adds the same number of AES-256-CTR keystreams to a ring vector, in one thread, and nothing else",
     "Flower's masks carry 28 bits of entropy: its figures are for masks that do not protect",
 )
 
