@@ -72,7 +72,7 @@ class Workbench:
             inputs, targets = self._set.inputs[rows], self._set.targets.rows(rows)
             if augmenting:
                 inputs, targets = augment(inputs, targets, self._release.card.transform, source)
-            output: Output = self._module(inputs)
+            output: Output = self._module(inputs.float())
             return image_losses(output, targets, self._weights, self._plan.training.region_weight)
 
         self._module.train()
@@ -97,7 +97,7 @@ class Workbench:
         parts: list[NDArray[np.float64]] = []
         with torch.inference_mode():
             for first in range(0, len(self._set.patients), _FORWARD_BATCH):
-                output: Output = self._module(self._set.inputs[first : first + _FORWARD_BATCH])
+                output: Output = self._module(self._set.inputs[first : first + _FORWARD_BATCH].float())
                 parts.append(output.logits.double().sigmoid().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, len(self._plan.task.findings)))
 
