@@ -39,8 +39,9 @@ class Suggestions:
 def noise_multiplier(target_epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
     """Return the least noise multiplier (to 5 digits, rounded up) whose `steps` cost at most `target_epsilon`.
 
-    At least 0.2, whatever the budget allows. Never under-noised: the result has been put through `accounting.epsilon`. Raises UnaccountableError when epsilon
-    is not above 0, delta not in (0, 1), the rate not in (0, 1] or steps below 1.
+    At least 0.2, whatever the budget allows. Never under-noised: the result has been put through
+    `accounting.epsilon`. Raises UnaccountableError when epsilon is not above 0, delta not in (0, 1), the rate not in
+    (0, 1] or steps below 1.
     """
     _require_budget(target_epsilon, delta)
     full = math.sqrt(steps) / _largest_mu(target_epsilon, delta)
