@@ -5,14 +5,11 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
-import logging
 import re
 import shlex
 import sys
 import time
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +20,7 @@ import typer
 from .errors import SimulationError
 
 if TYPE_CHECKING:
+    from .progress import Progress
     from .report import Report, Written
     from .study import Study
 
@@ -101,28 +99,44 @@ def _run(
     from . import report
     from .console import console, next_steps, summary, watching
 
-    # Whatever a library prints belongs to the log: standard output is for the result alone.
-    with _quiet(verbose), redirect_stdout(sys.stderr), watching(sys.stderr) as progress:
-        from .progress import StageFinished, StageStarted
-
-        # Seconds of importing torch and flwr that would otherwise look like nothing.
-        began = time.monotonic()
-        progress(StageStarted("Load libraries", 0))
-        from .run import run_study
-
-        progress(StageFinished("Load libraries", time.monotonic() - began))
-        made = report.Report(
-            run_study(study, data, folder, engine=engine.value, progress=progress), shlex.join(command)
-        )
-        progress(StageStarted("Write the report", 0))
-        written = report.write(made, folder)
-        progress(StageFinished("Write the report", written.seconds))
+    # Whatever a library prints belongs to the watcher: standard output is for the result alone.
+    with redirect_stdout(sys.stderr), watching(sys.stderr, bars=not verbose) as progress:
+        made, written = _result(study, data, folder, engine, shlex.join(command), progress, verbose)
     if as_json:
         sys.stdout.write(report.dump(made))
         return
     target = console(sys.stdout)
     summary(made.result, target)
     next_steps(_next_steps(made, written, study), target)
+
+
+def _result(
+    study: Study, data: Path | None, folder: Path, engine: Engine, command: str, progress: Progress, verbose: bool
+) -> tuple[Report, Written]:
+    from . import report
+    from .progress import StageFinished, StageStarted
+
+    # Seconds of importing torch and flwr that would otherwise look like nothing.
+    began = time.monotonic()
+    progress(StageStarted("Load libraries", 0))
+    from .run import run_study
+    from .run_log import run_log
+
+    progress(StageFinished("Load libraries", time.monotonic() - began))
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "run.log"
+    try:
+        with run_log(log, sys.stderr if verbose else None):
+            result = run_study(study, data, folder, engine=engine.value, progress=progress)
+            progress(StageStarted("Write the report", 0))
+            made = report.Report(result, command)
+            written = report.write(made, folder)
+    except Exception:
+        if log.exists() and not verbose:
+            typer.echo(f"The run's log: {_shown(log)}", err=True)
+        raise
+    progress(StageFinished("Write the report", written.seconds))
+    return made, written
 
 
 def _next_steps(made: Report, written: Written, study: Study) -> list[tuple[str, str]]:
@@ -173,20 +187,3 @@ def _require_extra(engine: Engine) -> None:
             f"simulations need packages that are not installed: {', '.join(missing)}",
             fix="pip install 'medquorum[simulate]'",
         )
-
-
-@contextmanager
-def _quiet(verbose: bool) -> Generator[None]:
-    """Libraries' logs and warnings on standard error when `verbose`, otherwise only their errors."""
-    if verbose:
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-        yield
-        return
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -32,11 +32,11 @@ def console(stream: TextIO) -> Console:
 
 
 @contextmanager
-def watching(stream: TextIO) -> Generator[Progress]:
+def watching(stream: TextIO, *, bars: bool = True) -> Generator[Progress]:
     """A watcher for run_study that draws on `stream`: a bar for the stage that runs, a line for each that is over;
-    plain lines where `stream` is no terminal."""
+    plain lines where `stream` is no terminal, or without `bars`, so that a log on the same stream stays readable."""
     target = console(stream)
-    if not target.is_terminal:
+    if not (bars and target.is_terminal):
         yield _Lines(lambda line: target.print(line, markup=False, highlight=False, soft_wrap=True))
         return
     with Bars(
@@ -47,8 +47,8 @@ def watching(stream: TextIO) -> Generator[Progress]:
         _Left(),
         console=target,
         transient=True,
-    ) as bars:
-        yield _LiveBars(bars)
+    ) as live:
+        yield _LiveBars(live)
 
 
 class _Counted(ProgressColumn):

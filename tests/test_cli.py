@@ -34,8 +34,9 @@ def studies(monkeypatch, make_result, tmp_path):
 
     def run_study(study, data, out, engine="inprocess", progress=lambda event: None):
         print("a library talks")  # noqa: T201
-        warnings.warn("a library warns", UserWarning, stacklevel=1)
+        warnings.warn("a library warns", RuntimeWarning, stacklevel=1)
         logging.getLogger("library").warning("a library logs")
+        logging.getLogger("flwr").warning("flower logs")
         Studies.calls.append((study.name, study.seed, data, out, engine))
         progress(StageStarted("Train", 0))
         progress(StageFinished("Train", 1.0))
@@ -116,6 +117,21 @@ def test_a_fault_is_one_line_and_its_exit_code(studies, capsys, fault, status, s
     last = shown.err.splitlines()[-1]
     assert shown.out == "" and "Traceback" not in shown.err
     assert last.startswith("error: ") and said in last
+
+
+def test_logs_and_warnings_go_to_a_file_that_a_fault_points_to(studies, capsys, tmp_path):
+    handlers = logging.getLogger().handlers[:]
+    studies.fault = MedquorumError("the round was lost", fix="run it again")
+    assert cli.main(["demo", "--out", "here"]) == 1
+    shown = capsys.readouterr().err
+    log = (tmp_path / "here" / "run.log").read_text()
+    assert "a library logs" in log and "a library warns" in log and "flower logs" in log
+    assert shown.splitlines()[-2:] == ["The run's log: here/run.log", "error: the round was lost. Fix: run it again"]
+    assert "flower logs" not in shown
+    assert logging.getLogger().handlers == handlers
+    assert cli.main(["demo", "--verbose", "--out", "there"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.count("flower logs") == 1 and shown.count("a library warns") == 1
 
 
 def test_verbose_shows_the_traceback_of_a_mistake_too(studies, capsys):
