@@ -14,7 +14,9 @@ cases = st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=0, max_s
 
 
 def by_pairs(scores: list[float], labels: list[bool]) -> float | None:
-    pairs = [(p, n) for p, a in zip(scores, labels, strict=True) if a for n, b in zip(scores, labels, strict=True) if not b]
+    pairs = [
+        (p, n) for p, a in zip(scores, labels, strict=True) if a for n, b in zip(scores, labels, strict=True) if not b
+    ]
     if not pairs:
         return None
     return sum(1.0 if p > n else 0.5 if p == n else 0.0 for p, n in pairs) / len(pairs)
