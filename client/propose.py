@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.errors import ModelError
 from ..task import Task
 from .annotations import Proposal, Region, new_id, utc_now
 from .errors import NodeError
-from .inputs import network_input
+from .inputs import Failed, Inputs
 from .ordered import in_order
 from .regions import Shape, propose_regions
 from .store import InstanceRow, Store
@@ -32,15 +31,6 @@ Progress = Callable[[int, int], None]
 PRESENT_FROM = 0.5
 _OUTSIDE_BATCH = 256
 _MOST_WORKERS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """An image for which nothing could be proposed, and why."""
-
-    instance: str
-    source: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,28 +123,22 @@ class _Worker:
     """Turns a batch of rows into proposals and failures: decode, forward, regions. Safe to share between threads."""
 
     def __init__(self, store: Store, release: Release, shape: Shape) -> None:
-        self._store = store
+        self._inputs = Inputs(store, release.card.transform)
         self._card = release.card
         self._release = release.hash.hex()
         self._net = release.network()
         self._shape: Shape = shape
 
     def __call__(self, rows: Sequence[InstanceRow]) -> tuple[list[Proposal], list[Failed]]:
-        good: list[InstanceRow] = []
-        images: list[NDArray[np.float32]] = []
-        failed: list[Failed] = []
-        for row in rows:
-            try:
-                images.append(network_input(self._store, row, 0, self._card.transform))
-                good.append(row)
-            except (NodeError, ModelError) as error:
-                failed.append(Failed(row.id, row.source, error.what))
+        found = list(zip(rows, self._inputs.load([(row, 0) for row in rows]), strict=True))
+        good = [(row, image) for row, image in found if not isinstance(image, Failed)]
+        failed = [image for _, image in found if isinstance(image, Failed)]
         if not good:
             return [], failed
-        logits, maps = self._forward(np.stack(images))
+        logits, maps = self._forward(np.stack([image for _, image in good]))
         scaled = logits.astype(np.float64) / np.array(self._card.temperatures)
         chances = 1.0 / (1.0 + np.exp(-np.clip(scaled, -700.0, 700.0)))
-        return [self._proposal(row, chances[index], maps[index]) for index, row in enumerate(good)], failed
+        return [self._proposal(row, chances[index], maps[index]) for index, (row, _) in enumerate(good)], failed
 
     def _forward(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(B, 1, S, S) -> logits (B, F), maps (B, F, h, w)."""

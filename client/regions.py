@@ -1,7 +1,7 @@
 """From a finding's map to regions: threshold, connected components, back to stored pixels.
 
-The map has one cell for every few input pixels, so components are found on a grid of at most FINE cells on the
-longer side rather than on the full image: finer than the map can tell, and the same cost for any image.
+The map has one cell for every few input pixels, so components are found on a grid of a few dozen cells on the longer
+side rather than on the full image: finer than the map can tell, and the same cost for any image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..models.card import InputTransform
 from ..models.transform import restore_map
 from .annotations import Box, Mask, Region
 
-FINE = 64
+BOX_GRID, MASK_GRID = 32, 128  # cells on the longer side
 MOST_REGIONS = 3
 Shape = Literal["box", "mask"]
 
@@ -32,7 +32,7 @@ def propose_regions(
     """
     from scipy import ndimage
 
-    scale = max(rows, columns) / FINE if max(rows, columns) > FINE else 1.0
+    scale = max(1.0, max(rows, columns) / (BOX_GRID if shape == "box" else MASK_GRID))
     height, width = max(1, round(rows / scale)), max(1, round(columns / scale))
     fine = restore_map(map, transform, height, width)
     peak = float(fine.max())
@@ -42,7 +42,7 @@ def propose_regions(
     ndimage.label(fine >= threshold, output=labels)
     sizes = np.bincount(labels.ravel())[1:]
     largest = np.argsort(-sizes, kind="stable")[:MOST_REGIONS]
-    kept = [int(index) for index in largest if sizes[index] * 10 >= sizes.max()]
+    kept = [int(index) for index in largest if sizes[index] * 10 >= sizes[largest[0]]]
     if shape == "mask":
         chosen = np.isin(labels, np.array(kept) + 1)
         down = np.minimum(((np.arange(rows) + 0.5) * height / rows).astype(np.int64), height - 1)

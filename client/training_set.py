@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models.card import ModelCard
-from ..models.errors import ModelError
 from ..models.transform import prepare_mask
 from .annotations import Annotation, Box
-from .errors import NodeError
-from .inputs import network_input
-from .propose import Failed
+from .inputs import Failed, Inputs
+from .ordered import in_order
 from .store import FrozenRecord, InstanceRow, Store
 
 if TYPE_CHECKING:
@@ -152,7 +150,7 @@ class _Images:
     dtype = np.float32
 
     def __init__(self, store: Store, card: ModelCard) -> None:
-        self._store = store
+        self._inputs = Inputs(store, card.transform)
         self._card = card
 
     def shape(self, net: FindingNet) -> tuple[int, ...]:
@@ -162,16 +160,14 @@ class _Images:
     def each(self, records: Sequence[tuple[FrozenRecord, InstanceRow]], threads: int) -> Iterator[_Loaded]:
         """Every record with its input or its failure, in order."""
 
-        def load(item: tuple[FrozenRecord, InstanceRow]) -> _Loaded:
-            record, row = item
-            try:
-                return record, network_input(self._store, row, record.frame, self._card.transform)
-            except (NodeError, ModelError) as error:
-                return record, Failed(row.id, row.source, error.what)
-
+        batches = [records[start : start + _BATCH] for start in range(0, len(records), _BATCH)]
         with ThreadPoolExecutor(max(1, threads), thread_name_prefix="decode") as pool:
-            for start in range(0, len(records), 4 * _BATCH):
-                yield from pool.map(load, records[start : start + 4 * _BATCH])
+            for loaded in in_order(pool, self._load, batches, 2 * threads):
+                yield from loaded
+
+    def _load(self, batch: Sequence[tuple[FrozenRecord, InstanceRow]]) -> list[_Loaded]:
+        inputs = self._inputs.load([(row, record.frame) for record, row in batch])
+        return [(record, found) for (record, _), found in zip(batch, inputs, strict=True)]
 
 
 class _Features:
