@@ -11,10 +11,12 @@ class MedquorumError(Exception):
     """A failure that its user can understand and act upon.
 
     `what` names the fault in one clause, `where` the file, key, site or step it was met at (may be empty),
-    `fix` the next thing to do. `exit_code` is the process's exit status when it ends a command.
+    `fix` the next thing to do. `exit_code` is the process's exit status when it ends a command. `number`, where an
+    error has one, leads to its paragraph in docs/errors.md.
     """
 
     exit_code: int = 1
+    number: str = ""
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         self.what = what
@@ -26,7 +28,8 @@ class MedquorumError(Exception):
         place = f"{self.where}: " if self.where else ""
         remedy = f" Fix: {self.fix}" if self.fix else ""
         end = "" if self.what.endswith((".", "?", "!")) else "."
-        return f"{place}{self.what}{end}{remedy}"
+        page = f" ({self.number}, see docs/errors.md)" if self.number else ""
+        return f"{place}{self.what}{end}{remedy}{page}"
 
 
 class BadInputError(MedquorumError):

@@ -12,6 +12,8 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -36,12 +38,13 @@ from flwr.supercore.inflatable.inflatable_object import (
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
-from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from .errors import ConnectionLostError, NotAdmittedError, UntrustedError
+from .errors import ClockError, ConnectionLostError, NotAdmittedError, UntrustedError, VersionError
 
 HEARTBEAT_SECONDS = 20.0
 # SuperLink takes a node for gone after this; generous, so that a slow training step does not look like a loss.
@@ -51,6 +54,9 @@ OBJECT_SECONDS = 120.0
 MAX_OBJECTS = 4096
 MAX_MESSAGE_BYTES = 512 * 1024 * 1024
 DAMAGED = 7101
+# Flower accepts signatures over the time that are up to five minutes old; clocks this far apart are worth naming.
+CLOCK_SECONDS = 60.0
+VERSION_NOTICE = "flwr-version-incompatibility-message"
 
 T = TypeVar("T")
 
@@ -80,6 +86,19 @@ def tls_context(authority: Path) -> ssl.SSLContext:
     return context
 
 
+class _VersionHeaders:
+    """Says which Flower speaks. Flower's own interceptor ends the process when an answer asks for it; no answer of a
+    coordinator may do that to a hospital's node."""
+
+    def __init__(self) -> None:
+        self._headers = dict(RuntimeVersionMetadata.from_local_component("SuperNode").as_metadata())
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Add the headers and pass the request on."""
+        context.request.headers.update(self._headers)
+        return call_next(context)
+
+
 class FleetTransport:
     """A `Transport` over the Fleet interface; heartbeats may come from another thread."""
 
@@ -88,7 +107,7 @@ class FleetTransport:
         self._public_key = public_key_to_bytes(key.public_key())
         context = tls_context(endpoint.authority)
         interceptors = [
-            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            _VersionHeaders(),
             NodeAuthHttpInterceptor(key, key.public_key()),
         ]
         self._client = FleetHttpClient(f"https://{endpoint.address}", interceptors=interceptors, verify=context)
@@ -229,9 +248,7 @@ class FleetTransport:
             if fault.response.is_redirect:
                 raise UntrustedError("the coordinator answered with a redirect", where=where, fix=_TELL) from fault
             if status in (401, 403):
-                raise NotAdmittedError(
-                    "the coordinator does not admit this node's key", where=where, fix=_ENROL_AGAIN
-                ) from fault
+                raise _not_admitted(fault.response, where) from fault
             raise ConnectionLostError(f"the coordinator answered {status}", where=where) from fault
         except httpx.TransportError as fault:
             if isinstance(fault.__context__, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY" in str(fault):
@@ -245,6 +262,23 @@ class FleetTransport:
             raise ConnectionLostError(f"the coordinator's answer cannot be read ({fault})", where=where) from fault
 
 
+def _not_admitted(answer: httpx.Response, where: str) -> NotAdmittedError:
+    """Why a signed request was refused. The signature is over the time, so a wrong clock looks like a wrong key."""
+    if notice := answer.headers.get(VERSION_NOTICE):
+        return VersionError(f"the coordinator refuses this version ({notice})", where=where, fix=_SAME_VERSION)
+    with contextlib.suppress(TypeError, ValueError):
+        theirs = parsedate_to_datetime(answer.headers.get("date", ""))
+        apart = abs((datetime.now(UTC) - theirs).total_seconds())
+        if apart > CLOCK_SECONDS:
+            return ClockError(
+                f"this machine's clock and the coordinator's are {apart:.0f} s apart",
+                where=where,
+                fix="set this machine's clock (timedatectl set-ntp true), or tell the operator that theirs is wrong",
+            )
+    return NotAdmittedError("the coordinator does not admit this node's key", where=where, fix=_ENROL_AGAIN)
+
+
+_SAME_VERSION = "install the medquorum release that the operator names"
 _ENROL_AGAIN = "ask the operator to approve it, or run medquorum node enrol again"
 _TELL = "tell the consortium's operator; nothing was sent to the other address"
 
