@@ -1,9 +1,9 @@
 """Secure aggregation's costs beside Flower's SecAgg+ functions, and beside a bare loop of keystream and addition.
 
 Client: from a float update to masked integers (quantise, all masks), and on to the bytes that go up; keys are agreed
-already on both sides. Server: from a survivor sum in the ring to floats (reconstruct by Shamir, take all masks off, dequantise), with
-nobody dropped and with one site dropped after its shares were out. "k peers" means k other sites: k pair masks and one
-of the site's own.
+already on both sides. Server: from a survivor sum in the ring to floats (reconstruct by Shamir, take all masks off,
+dequantise), with nobody dropped and with one site dropped after its shares were out. "k peers" means k other sites: k
+pair masks and one of the site's own.
 """
 
 from __future__ import annotations
