@@ -33,7 +33,8 @@ def stored_frame(
     except NotImplementedError:
         raise UnreadableError("unsupported-syntax", f"no decoder for transfer syntax {syntax.name!r}") from None
     if not decoder.is_available:
-        raise UnreadableError("unsupported-syntax", f"the decoder for {syntax.name!r} is not installed")
+        wanted = "; or ".join(decoder.missing_dependencies)
+        raise UnreadableError("unsupported-syntax", f"no decoder for {syntax.name!r} is installed ({wanted})")
     if syntax.is_encapsulated:
         _check_codestream(dataset, header, frame)
     else:
