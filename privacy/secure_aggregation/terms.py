@@ -6,6 +6,7 @@ private one.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ class Session:
     @property
     def hash(self) -> bytes:
         """SHA-256 of the canonical bytes (32 bytes)."""
-        return wire.digest(self)
+        return _hash(self)
 
     @property
     def threshold(self) -> int:
@@ -105,6 +106,12 @@ class Session:
     def point(self, site: str) -> int:
         """The point (from 1) at which `site` holds its shares."""
         return self.names.index(site) + 1
+
+
+@functools.lru_cache(maxsize=64)
+def _hash(session: Session) -> bytes:
+    # Asked for at every signature of a session.
+    return wire.digest(session)
 
 
 @dataclass(frozen=True, slots=True)
