@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,6 +96,33 @@ def refuse_unsupported(module: nn.Module) -> None:
     for name, parameter in trainable(module).items():
         if parameter.dtype not in (torch.float32, torch.float64):
             raise UnaccountableError(f"parameter {name!r} is {parameter.dtype}", fix="train in float32")
+
+
+@cache
+def _hooks_class() -> type[GradSampleHooks]:
+    """Opacus's hooks, with one rule of ours: 1x1 convolutions, all there is in a head on cached features.
+
+    Opacus unfolds those too, which copies all features once more; one batched matrix product is the same sum.
+    """
+    from opacus.grad_sample import GradSampleHooks  # slow to import
+
+    conv2d = GradSampleHooks.GRAD_SAMPLERS[nn.Conv2d]
+
+    def per_image(layer: nn.Conv2d, inputs: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
+        plain = layer.kernel_size == layer.stride == (1, 1) and layer.padding in ((0, 0), "valid") and layer.groups == 1
+        if not plain or not layer.weight.requires_grad:
+            return conv2d(layer, inputs, backprops)
+        flat = backprops.flatten(2)
+        gradients: dict[Tensor, Tensor] = {}
+        gradients[layer.weight] = torch.bmm(flat, inputs[0].flatten(2).transpose(1, 2))[:, :, :, None, None]
+        if layer.bias is not None and layer.bias.requires_grad:
+            gradients[layer.bias] = flat.sum(dim=2)
+        return gradients
+
+    class Hooks(GradSampleHooks):
+        GRAD_SAMPLERS = {**GradSampleHooks.GRAD_SAMPLERS, nn.Conv2d: per_image}  # noqa: RUF012 (as its base has it)
+
+    return Hooks
 
 
 def _contiguous_inputs(_layer: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
@@ -233,8 +261,6 @@ def hooked(module: nn.Module, image_losses: ImageLosses, images_at_once: int) ->
     images are in one backward pass. What takes a gradient is in training mode inside, and back in its own mode after.
     Raises UnaccountableError for what has no correct per-patient gradient (`refuse_unsupported`).
     """
-    from opacus.grad_sample import GradSampleHooks  # slow to import
-
     modes = [(layer, layer.training) for layer in module.modules()]
     hooks: GradSampleHooks | None = None
     handles = [layer.register_forward_pre_hook(_contiguous_inputs) for layer in module.modules()]
@@ -247,7 +273,7 @@ def hooked(module: nn.Module, image_losses: ImageLosses, images_at_once: int) ->
         for parameter in module.parameters():
             parameter.data = parameter.data.contiguous()
         try:
-            hooks = GradSampleHooks(module, loss_reduction="sum", strict=True)
+            hooks = _hooks_class()(module, loss_reduction="sum", strict=True)
         except NotImplementedError as fault:
             raise UnaccountableError(
                 f"Opacus cannot follow this model: {fault}", fix="remove the layer named"
