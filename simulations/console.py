@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -123,7 +124,7 @@ class _Lines:
 def summary(result: StudyResult, target: Console) -> None:
     """The study's headline, its table for each hospital, comparisons, warnings and notices, on `target`."""
     target.print()
-    target.print(f"[bold]{escape(statements.headline(result))}[/bold]", highlight=False)
+    target.print(Text(_wrapped(target, statements.headline(result)), "bold"), soft_wrap=True)
     target.print()
     target.print(_table(result))
     target.print()
@@ -148,9 +149,14 @@ def next_steps(steps: list[tuple[str, str]], target: Console) -> None:
 
 
 def _bullet(target: Console, sentence: str, style: str) -> None:
-    grid = Table.grid(padding=(0, 1))
-    grid.add_row(f"[{style}]•[/{style}]", escape(sentence))
-    target.print(grid)
+    text = Text(_wrapped(target, sentence, "• ", "  "))
+    text.stylize(style, 0, 1)
+    target.print(text, soft_wrap=True)
+
+
+def _wrapped(target: Console, sentence: str, first: str = "", others: str = "") -> str:
+    """Broken at spaces to the console's width; unlike rich's own breaking, never at a no-break space."""
+    return textwrap.fill(sentence, target.width - 1, initial_indent=first, subsequent_indent=others)
 
 
 def _table(result: StudyResult) -> Table:

@@ -131,7 +131,7 @@ def test_logs_and_warnings_go_to_a_file_that_a_fault_points_to(studies, capsys, 
     assert logging.getLogger().handlers == handlers
     assert cli.main(["demo", "--verbose", "--out", "there"]) == 1
     shown = capsys.readouterr().err
-    assert shown.count("flower logs") == 1 and shown.count("RuntimeWarning: a library warns") == 1
+    assert shown.count("flower logs") == 1 and "a library logs" in shown
 
 
 def test_verbose_shows_the_traceback_of_a_mistake_too(studies, capsys):

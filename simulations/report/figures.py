@@ -8,7 +8,7 @@ from ..results import Estimate
 
 NONE = "–"
 # Between a figure and its unit, so that a line never breaks there.
-_GAP = "\N{NO-BREAK SPACE}"
+GAP = "\N{NO-BREAK SPACE}"
 
 
 def auroc(value: float | None) -> str:
@@ -28,7 +28,7 @@ def with_interval(estimate: Estimate | None) -> str:
 
 def percent(share: float) -> str:
     """A share as whole percent; rounding to 0 loses the sign."""
-    return NONE if not math.isfinite(share) else f"{round(100 * share) + 0:d}{_GAP}%"
+    return NONE if not math.isfinite(share) else f"{round(100 * share) + 0:d}{GAP}%"
 
 
 def epsilon(value: float) -> str:
@@ -44,13 +44,13 @@ def cap(value: float) -> str:
 def size(count: int) -> str:
     """Bytes in decimal units."""
     if count < 1000:
-        return f"{count}{_GAP}B"
+        return f"{count}{GAP}B"
     amount = float(count)
     for unit in ("kB", "MB", "GB"):
         amount /= 1000
         # 999.5 would be written as 1000.
         if amount < 999.5 or unit == "GB":
-            return f"{amount:.{0 if amount >= 99.95 else 1}f}{_GAP}{unit}"
+            return f"{amount:.{0 if amount >= 99.95 else 1}f}{GAP}{unit}"
     raise AssertionError("the last unit takes every size")
 
 
@@ -59,15 +59,15 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return NONE
     if seconds < 9.95:
-        return f"{seconds:.1f}{_GAP}s"
+        return f"{seconds:.1f}{GAP}s"
     if seconds < 99.5:
-        return f"{seconds:.0f}{_GAP}s"
+        return f"{seconds:.0f}{GAP}s"
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60}{_GAP}min{_GAP}{whole % 60}{_GAP}s"
-    return f"{whole // 3600}{_GAP}h{_GAP}{whole % 3600 // 60}{_GAP}min"
+        return f"{whole // 60}{GAP}min{GAP}{whole % 60}{GAP}s"
+    return f"{whole // 3600}{GAP}h{GAP}{whole % 3600 // 60}{GAP}min"
 
 
 def count(number: int, one: str, many: str = "") -> str:
     """A number with its noun, "1 image", "1,200 images"."""
-    return f"{number:,}{_GAP}{one if number == 1 else many or one + 's'}"
+    return f"{number:,}{GAP}{one if number == 1 else many or one + 's'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from dataclasses import dataclass
 
 from ..results import Effort, Estimate, SiteResult, StudyResult
@@ -21,20 +21,27 @@ class EffortSums:
     accept_all: float
     saved: float
     accept_all_saved: float
+    label_errors: float
+    by_hand_errors: float
 
 
 def effort_sums(efforts: list[Effort]) -> EffortSums:
-    """Actions summed over `efforts`; the shares saved are 0 when there was nothing to do by hand."""
+    """Actions summed over `efforts`, errors as their mean over studies; the shares saved are 0 when there was nothing
+    to do by hand."""
     actions = sum(effort.actions for effort in efforts)
     by_hand = sum(effort.by_hand_actions for effort in efforts)
     accept_all = sum(effort.accept_all_actions for effort in efforts)
+    studies = sum(effort.studies for effort in efforts)
+    shared = max(studies, 1)
     return EffortSums(
-        studies=sum(effort.studies for effort in efforts),
+        studies=studies,
         actions=actions,
         by_hand=by_hand,
         accept_all=accept_all,
         saved=1.0 - actions / by_hand if by_hand else 0.0,
         accept_all_saved=1.0 - accept_all / by_hand if by_hand else 0.0,
+        label_errors=sum(effort.label_errors * effort.studies for effort in efforts) / shared,
+        by_hand_errors=sum(effort.by_hand_errors * effort.studies for effort in efforts) / shared,
     )
 
 
@@ -80,7 +87,9 @@ def comparisons(result: StudyResult) -> tuple[str, ...]:
         said.append(
             f"Scripted readers of {figures.count(effort.studies, 'held-out study', 'held-out studies')} "
             f"{_saving(effort.saved)} with the federated model's proposals than by hand; with the commoner answer "
-            f"proposed for everything they would have {_saving(effort.accept_all_saved)}."
+            f"proposed for everything they would have {_saving(effort.accept_all_saved)}. Of their finding labels "
+            f"{100 * effort.label_errors:.1f}{figures.GAP}% ended wrong with proposals, and "
+            f"{100 * effort.by_hand_errors:.1f}{figures.GAP}% by hand."
         )
     if after is not None:
         said.append("Brackets hold 95 % intervals, from resampling patients.")
@@ -133,9 +142,16 @@ def guarantee(result: StudyResult) -> tuple[str, ...]:
 
 
 def quarantine_counts(site: SiteResult) -> list[tuple[str, int]]:
-    """How many files each reason kept out, the commonest first."""
-    reasons = Counter(reason for _, reason in site.quarantined)
-    return sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+    """How many files each reason kept out, the commonest first; reasons that differ only in their numbers are one,
+    told by the first of them."""
+    alike: dict[str, list[str]] = {}
+    for _, reason in site.quarantined:
+        alike.setdefault(re.sub(r"\d+", "#", reason), []).append(reason)
+    told = [
+        (reasons[0] if len(set(reasons)) == 1 else f"{reasons[0]}, and alike", len(reasons))
+        for reasons in alike.values()
+    ]
+    return sorted(told, key=lambda pair: (-pair[1], pair[0]))
 
 
 def _patients(result: StudyResult) -> int:

@@ -40,6 +40,7 @@ def test_effort_is_never_stated_without_its_baseline(make_result):
     result = make_result()
     sentence = statements.comparisons(result)[2]
     assert "needed 47\xa0% fewer actions" in sentence and "they would have needed 29\xa0% fewer actions" in sentence
+    assert "4.5\xa0% ended wrong with proposals, and 5.0\xa0% by hand" in sentence
     worse = tuple(
         dataclasses.replace(site, effort=dataclasses.replace(site.effort, actions=2 * site.effort.by_hand_actions))
         for site in result.sites
@@ -56,11 +57,10 @@ def test_notices_and_guarantee_follow_the_study(make_result):
     assert "no differential privacy" in none
 
 
-def test_quarantine_is_counted_by_reason(make_result):
-    site = dataclasses.replace(
-        make_result().sites[0], quarantined=(("a", "torn"), ("b", "empty"), ("c", "torn"), ("d", "blank"))
-    )
-    assert statements.quarantine_counts(site) == [("torn", 2), ("blank", 1), ("empty", 1)]
+def test_quarantine_is_counted_by_reason_whatever_its_numbers(make_result):
+    files = (("a", "holds 7 of 9 bytes"), ("b", "empty"), ("c", "holds 8 of 9 bytes"), ("d", "blank"), ("e", "blank"))
+    site = dataclasses.replace(make_result().sites[0], quarantined=(*files, ("f", "blank")))
+    assert statements.quarantine_counts(site) == [("blank", 3), ("holds 7 of 9 bytes, and alike", 2), ("empty", 1)]
 
 
 @pytest.mark.parametrize(

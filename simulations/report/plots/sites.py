@@ -78,6 +78,9 @@ def _bar(axes: Axes, row: float, estimate: Estimate | None, colour: str, thickne
         )
         return
     axes.barh(row, estimate.value - _CHANCE, left=_CHANCE, height=thickness, color=colour)
+    # The bar's end, so that a model no better than chance is still seen.
+    half = thickness / 2
+    axes.plot([estimate.value] * 2, [row - half, row + half], color=colour, linewidth=2.5, solid_capstyle="butt")
     style.whisker(axes, row, estimate.low, estimate.high)
     axes.annotate(
         figures.auroc(estimate.value),
