@@ -113,10 +113,13 @@ class PlainCoordinator:
             )
         total = np.zeros(self._length, dtype=np.float64)
         for site in survivors:
-            vector = np.frombuffer(wire.decode(PlainVector, answers[site]).values, dtype="<f8")
-            if vector.shape != total.shape:
+            values = wire.decode(PlainVector, answers[site]).values
+            if len(values) != 8 * self._length:
                 raise AggregationError(
-                    f"site {site!r} sent {vector.size} values instead of {self._length}", where="aggregation"
+                    f"site {site!r} sent {len(values) / 8:g} values instead of {self._length}", where="aggregation"
                 )
+            vector = np.frombuffer(values, dtype="<f8")
+            if not bool(np.isfinite(vector).all()):
+                raise AggregationError(f"site {site!r} sent values that are not finite", where="aggregation")
             total += vector
         self._opened = Opened(total, survivors)

@@ -7,7 +7,7 @@ public and in it, so that a site can compute what taking part would cost before 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from ..task import Task
@@ -16,6 +16,13 @@ from .errors import PlanError
 
 Mode = Literal["none", "local"]
 Strategy = Literal["fedavg", "fedprox", "fedadam"]
+
+
+def _floats(terms: PrivacyTerms | TrainingTerms) -> None:
+    """Turn whole numbers given for real ones into floats, so that equal terms have one encoding and one hash."""
+    for field in fields(terms):
+        if field.type == "float":
+            object.__setattr__(terms, field.name, float(getattr(terms, field.name)))
 
 
 def _require(holds: bool, what: str, fix: str) -> None:
@@ -58,6 +65,7 @@ class PrivacyTerms:
     relation: Literal["add_or_remove_one_patient"] = "add_or_remove_one_patient"
 
     def __post_init__(self) -> None:
+        _floats(self)
         _require(0.0 < self.sampling_rate <= 1.0, f"sampling_rate is {self.sampling_rate}", "choose it in (0, 1]")
         _require(self.clip > 0.0 and math.isfinite(self.clip), f"clip is {self.clip}", "choose a clip above 0")
         if self.mode == "none":
@@ -98,6 +106,8 @@ class TrainingTerms:
     server_tau: float
 
     def __post_init__(self) -> None:
+        _floats(self)
+        object.__setattr__(self, "finding_weights", tuple(float(weight) for weight in self.finding_weights))
         _require(self.local_steps >= 1, f"local_steps is {self.local_steps}", "make at least one step a round")
         _require(self.learning_rate > 0.0, f"learning_rate is {self.learning_rate}", "choose one above 0")
         _require(0.0 <= self.momentum < 1.0, f"momentum is {self.momentum}", "choose it in [0, 1)")

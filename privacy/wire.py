@@ -9,6 +9,7 @@ longer forms of the same number are all refused, so that one meaning has one has
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 import types
@@ -27,7 +28,9 @@ T = TypeVar("T")
 
 def encode(message: Any) -> bytes:
     """Return the canonical bytes of a frozen dataclass instance."""
-    return cbor2.dumps(_to_plain(message), canonical=True)
+    parts: list[bytes] = []
+    _write(_to_plain(message), parts)
+    return b"".join(parts)
 
 
 def digest(message: Any) -> bytes:
@@ -49,6 +52,36 @@ def decode(kind: type[T], data: bytes) -> T:
     if encode(message) != data:
         raise WireError(f"not a {kind.__name__}: the bytes are not in canonical form")
     return message
+
+
+def _write(plain: Any, parts: list[bytes]) -> None:
+    """Append the deterministic encoding of a plain value. Long byte strings (models, masked vectors) are joined in once
+    instead of passing through cbor2, which copies them several times; everything else is cbor2's."""
+    if isinstance(plain, dict):
+        items = typing.cast("dict[Any, Any]", plain)
+        parts.append(_head(5, len(items)))
+        # RFC 8949, section 4.2.1: by the bytes of the encoded keys.
+        for key, item in sorted((cbor2.dumps(key, canonical=True), item) for key, item in items.items()):
+            parts.append(key)
+            _write(item, parts)
+    elif isinstance(plain, list):
+        parts.append(_head(4, len(plain)))
+        for item in typing.cast("list[Any]", plain):
+            _write(item, parts)
+    elif isinstance(plain, bytes):
+        parts.append(_head(2, len(plain)))
+        parts.append(plain)
+    else:
+        parts.append(cbor2.dumps(plain, canonical=True))
+
+
+def _head(major: int, length: int) -> bytes:
+    for code, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
+        if length < 24:
+            return bytes([major << 5 | length])
+        if length < 1 << 8 * size:
+            return bytes([major << 5 | code]) + length.to_bytes(size, "big")
+    raise WireError("is too long for a message")
 
 
 def _to_plain(value: Any) -> Any:
@@ -115,6 +148,11 @@ def _from_tuple(hint: Any, plain: Any, where: str) -> tuple[Any, ...]:
     )
 
 
+@functools.cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _from_map(kind: type[Any], plain: Any, where: str) -> Any:
     if not isinstance(plain, dict):
         raise WireError(f"should be a {kind.__name__}", where=where)
@@ -127,7 +165,7 @@ def _from_map(kind: type[Any], plain: Any, where: str) -> Any:
             where=where,
             fix="update medquorum on the older side",
         )
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     names = {field.name for field in dataclasses.fields(kind)}
     surplus, missing = given.keys() - names - {"kind", "v"}, names - given.keys()
     if surplus or missing:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medquorum.privacy.aggregation import PlainCoordinator, PlainSite
+from medquorum.privacy import wire
+from medquorum.privacy.aggregation import PlainCoordinator, PlainSite, PlainVector
 from medquorum.privacy.errors import AggregationError, WireError
 
 COHORT = ("north", "south", "west")
@@ -74,4 +75,18 @@ def test_an_answer_that_is_none_is_refused() -> None:
     coordinator = PlainCoordinator(COHORT, quorum=1, length=1)
     with pytest.raises(WireError):
         coordinator.receive({"north": b"junk"})
+    assert coordinator.opened is None
+
+
+def test_a_vector_cut_in_the_middle_of_a_value_is_refused() -> None:
+    coordinator = PlainCoordinator(COHORT, quorum=1, length=1)
+    with pytest.raises(AggregationError, match="instead of 1"):
+        coordinator.receive({"north": wire.encode(PlainVector(b"\x00" * 7))})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_vector_that_is_not_finite_is_refused(value: float) -> None:
+    coordinator = PlainCoordinator(COHORT, quorum=1, length=1)
+    with pytest.raises(AggregationError, match="not finite"):
+        coordinator.receive({"north": answer([value])})
     assert coordinator.opened is None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from medquorum.privacy import wire
 from medquorum.privacy.accounting import plan_epsilon
 from medquorum.privacy.calibration import calibrated_terms
 from medquorum.privacy.errors import PlanError, UnaccountableError
@@ -146,3 +147,9 @@ def test_a_plan_without_privacy_releases_no_accountable_event() -> None:
     open_plan = dataclasses.replace(PLAN, privacy=PrivacyTerms("none", 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, "mean"))
     assert round_events(open_plan) == plan_events(open_plan) == ()
     assert plan_epsilon(open_plan) == 0.0
+
+
+def test_whole_numbers_given_for_real_ones_hash_alike() -> None:
+    whole = PrivacyTerms("local", 8, 1e-3, 1, 2, 100, 1, "mean")  # pyright: ignore[reportArgumentType]
+    assert wire.encode(whole) == wire.encode(PrivacyTerms("local", 8.0, 1e-3, 1.0, 2.0, 100.0, 1.0, "mean"))
+    assert wire.decode(PrivacyTerms, wire.encode(whole)) == whole
