@@ -73,11 +73,12 @@ def _voi(dataset: Dataset, header: ImageHeader, frame: int, limits: Limits) -> W
         function = text(group, "VOILUTFunction").upper() or "LINEAR"
         if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
             function = "LINEAR"
-        if width >= 1.0 or (width > 0.0 and function != "LINEAR"):
-            return Window(center, width, function)
+        if function == "LINEAR" and (header.floating or 0.0 < width < 1.0):
+            # LINEAR's corrections of one half and one are steps of whole numbers (C.11.2.1.2.1), and it is undefined
+            # below a width of 1; float images carry such windows all the same, and this is what they mean.
+            function = "LINEAR_EXACT"
         if width > 0.0:
-            # LINEAR is undefined below a width of 1, yet float-valued images carry such windows; they mean this.
-            return Window(center, width, "LINEAR_EXACT")
+            return Window(center, width, function)
     return None
 
 

@@ -84,51 +84,58 @@ class GreyPipeline:
     padding: tuple[float, float] | None = None
     full_range: tuple[float, float] | None = None
 
-    @property
-    def contrast(self) -> str:
-        """How the display range was found, for provenance."""
-        if isinstance(self.voi, LookupTable):
-            return "voi-lut"
-        if isinstance(self.voi, Window):
-            return f"window-{self.voi.function.lower()}"
-        return "full-range" if self.full_range is not None else "quantiles"
 
+def to_grey(stored: NDArray[np.generic], pipeline: GreyPipeline) -> tuple[NDArray[np.float32], str]:
+    """Render stored values (H, W) of any integer or float type to float32 (H, W) in [0, 1], 1 being white.
 
-def to_grey(stored: NDArray[np.generic], pipeline: GreyPipeline) -> NDArray[np.float32]:
-    """Render stored values (H, W) of any integer or float type to float32 (H, W) in [0, 1], 1 being white."""
+    Also says how the display range was found. A stated VOI transform that shows a varied frame all black or all white
+    (it belongs to other units, as real files have it) tells nobody anything: it counts as absent.
+    """
     if stored.dtype.kind in "iub" and stored.dtype.itemsize <= 2:
         low = int(stored.min())
         offsets = stored.astype(np.int32) - low
-        counts = np.bincount(offsets.ravel())
+        counts = np.bincount(offsets.ravel()).astype(np.float64)
         values = np.arange(low, low + len(counts), dtype=np.float64)
-        return _display(values, counts.astype(np.float64), pipeline).astype(np.float32)[offsets]
+        shown, contrast = _display(values, counts, pipeline)
+        return shown.astype(np.float32)[offsets], contrast
     values = stored.astype(np.float64)
-    return _display(values, np.ones_like(values), pipeline).astype(np.float32)
+    shown, contrast = _display(values, np.ones_like(values), pipeline)
+    return shown.astype(np.float32), contrast
 
 
-def _display(values: Floats, counts: Floats, pipeline: GreyPipeline) -> Floats:
+def _display(values: Floats, counts: Floats, pipeline: GreyPipeline) -> tuple[Floats, str]:
     """Display values in [0, 1] for stored `values` of which each occurs `counts` times (both of one shape)."""
     blank = ~np.isfinite(values)
     if pipeline.padding is not None:
         blank |= (values >= pipeline.padding[0]) & (values <= pipeline.padding[1])
     inputs = pipeline.modality(np.where(np.isfinite(values), values, 0.0))
-    match pipeline.voi:
-        case Window():
-            shown = pipeline.voi(inputs)
-        case LookupTable():
-            shown = np.clip(pipeline.voi(inputs) / pipeline.voi.top, 0.0, 1.0)
-        case None:
-            low, high = pipeline.full_range or _quantiles(inputs[~blank], counts[~blank])
-            shown = np.clip((inputs - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(inputs)
+    there = ~blank & (counts > 0)
+    shown: Floats | None = None
+    contrast = ""
+    if pipeline.voi is not None:
+        scale = pipeline.voi.top if isinstance(pipeline.voi, LookupTable) else 1.0
+        shown = np.clip(pipeline.voi(inputs) / scale, 0.0, 1.0)
+        contrast = "voi-lut" if isinstance(pipeline.voi, LookupTable) else f"window-{pipeline.voi.function.lower()}"
+        if _tells_nothing(shown[there], inputs[there]):
+            shown = None
+    if shown is None:
+        contrast = "quantiles" if pipeline.full_range is None else "full-range"
+        low, high = pipeline.full_range or _quantiles(inputs[there], counts[there])
+        shown = np.clip((inputs - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(inputs)
     if pipeline.inverted:
         shown = 1.0 - shown
-    return np.where(blank, 0.0, shown)
+    return np.where(blank, 0.0, shown), contrast
+
+
+def _tells_nothing(shown: Floats, inputs: Floats) -> bool:
+    """Whether differing inputs are all shown as the darkest, or all as the brightest, of 256 levels."""
+    if inputs.size == 0 or inputs.min() == inputs.max():
+        return False
+    return bool(shown.max() < 0.5 / 255.0 or shown.min() > 254.5 / 255.0)
 
 
 def _quantiles(values: Floats, counts: Floats) -> tuple[float, float]:
     """The display range of `values` weighted by `counts`; (0, 0) when there are none."""
-    kept = counts > 0
-    values, counts = values[kept], counts[kept]
     if values.size == 0:
         return 0.0, 0.0
     order = np.argsort(values, kind="stable")

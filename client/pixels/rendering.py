@@ -51,8 +51,7 @@ def render_dataset(dataset: Dataset, header: ImageHeader, frame: int = 0, limits
     if stored.ndim == 2 and space == "PALETTE COLOR":
         image, contrast = _palette(dataset, stored), "luminance"
     elif stored.ndim == 2:
-        pipeline = grey_pipeline(dataset, header, frame, limits)
-        image, contrast = to_grey(stored, pipeline), pipeline.contrast
+        image, contrast = to_grey(stored, grey_pipeline(dataset, header, frame, limits))
     else:
         image, contrast = _colour(stored, space, header), "luminance"
     return Rendered(image, header.rows, header.columns, contrast)
