@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import SimulationError
+from .errors import SimulationError, StudyError
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -35,6 +35,7 @@ class Engine(StrEnum):
 
     inprocess = "inprocess"
     ray = "ray"
+    processes = "processes"
 
 
 Out = Annotated[
@@ -54,6 +55,14 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the whole run; the default is the study's.", show_default=False)
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Run the coordinator and each of this many hospitals (4) as a process of its own, over TLS.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -62,7 +71,11 @@ def demo(
 
     study = load_study(bundled("demo"), seed)
     command = ["medquorum", "demo", *([] if seed is None else ["--seed", str(seed)])]
-    _run(study, None, out, Engine.inprocess, command, as_json, verbose)
+    if processes is not None:
+        _require_processes(study, processes)
+        command += ["--processes", str(processes)]
+    engine = Engine.inprocess if processes is None else Engine.processes
+    _run(study, None, out, engine, command, as_json, verbose)
 
 
 @simulate.command("run")
@@ -75,7 +88,10 @@ def run(
     ] = None,
     out: Out = None,
     engine: Annotated[
-        Engine, typer.Option(help="inprocess: all nodes in this process. ray: Flower's simulation engine.")
+        Engine,
+        typer.Option(
+            help="inprocess: all nodes in this one. ray: Flower's simulation engine. processes: each its own, over TLS."
+        ),
     ] = Engine.inprocess,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -167,6 +183,19 @@ def _shown(path: Path) -> str:
     """The path as somebody in the working directory would type it."""
     whole, here = path.resolve(), Path.cwd().resolve()
     return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
+
+
+def _require_processes(study: Study, processes: int) -> None:
+    """One process for each hospital and nothing else: a node is one hospital's."""
+    from .terms import PhantomData
+
+    hospitals = len(study.data.hospitals) if isinstance(study.data, PhantomData) else len(study.sites.names)
+    if processes != hospitals:
+        raise StudyError(
+            f"the demo has {hospitals} hospitals, each with one node process, and {processes} were asked for",
+            where="--processes",
+            fix=f"give --processes {hospitals}",
+        )
 
 
 def _fresh_folder(study: str) -> Path:

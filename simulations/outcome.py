@@ -75,7 +75,7 @@ def assemble(found: Findings, seconds: Callable[[], float]) -> StudyResult:
         seed=seed,
         synthetic=study.synthetic,
         engine=found.engine,
-        aggregation="plain",
+        aggregation=found.outcome.release.card.training[-1].aggregation,
         mode=study.plan.mode,
         findings=study.task.keys,
         model=_model(study),
@@ -104,7 +104,8 @@ def _site(
     if found.alone:
         release = found.alone[number]
         alone = estimate([run_model(release, one.inputs)[0]], [one], study.seed)
-        everywhere = estimate([run_model(release, other.inputs)[0] for other in found.benches], found.benches, study.seed)
+        scores = [run_model(release, other.inputs)[0] for other in found.benches]
+        everywhere = estimate(scores, found.benches, study.seed)
     chances, truths = _known([stated], [one])
     overlap, pointing = region_quality(one, maps, found.after[number], found.releases[number])
     everything = np.array(
@@ -240,17 +241,24 @@ def _warnings(found: Findings) -> tuple[str, ...]:
         said.append("Every image is a synthetic phantom; the figures say nothing about patients.")
     if found.plan.privacy.mode == "none":
         said.append("Mode none: the updates are not private at all.")
-    said.append(
-        "Updates were summed in the clear, noise came from a seed and evaluation was exact: only a simulation may."
-    )
+    if found.engine == "processes":
+        said.append(
+            "Noise came from the operating system, so figures differ from run to run. No AUROC was measured between "
+            "rounds: a real node answers no exact evaluation."
+        )
+    else:
+        said.append(
+            "Updates were summed in the clear, noise came from a seed and evaluation was exact: only a simulation may."
+        )
     for site, one in zip(found.sites, found.benches, strict=True):
         count = len(site.intake.quarantined)
         if count:
-            said.append(f"{site.name}: {count} of {site.intake.offered} files were quarantined; the reasons are listed.")
+            said.append(
+                f"{site.name}: {count} of {site.intake.offered} files are in quarantine; the reasons are listed."
+            )
         for finding, key in enumerate(found.study.task.keys):
             known = one.truth[~np.isnan(one.truth[:, finding]), finding]
             if len(set(known.tolist())) < 2:
                 said.append(f"{site.name}: held-out patients have one class only of {key!r}; it has no AUROC there.")
-    for missing in found.outcome.missing:
-        said.append(f"{missing.site} took no part: {missing.reason}")
+    said.extend(f"{missing.site} took no part: {missing.reason}" for missing in found.outcome.missing)
     return tuple(said)

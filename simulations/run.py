@@ -17,6 +17,7 @@ from ..models.checkpoint import Release, save
 from ..models.parameters import to_vector
 from .data import Hospital, collect
 from .engine import EngineName
+from .engine.processes import without_exact_evaluation
 from .errors import StudyError, StudyRefusedError
 from .outcome import Findings, assemble
 from .progress import Progress, StageAdvanced, StageFinished, StageStarted, silent
@@ -41,13 +42,20 @@ def run_study(
 
     data: the folder that the study's data section is relative to (None for phantoms). out: a folder for the nodes'
     encrypted stores, the coordinator's checkpoints and the release; made if missing, refused if it already holds a
-    run. engine: "inprocess", or "ray" for Flower's simulation engine.
+    run. engine: "inprocess", "ray" for Flower's simulation engine, or "processes" for a coordinator and nodes as real
+    processes, with the encrypted sum and noise from the operating system.
     Raises StudyError (bad input), PlanError and UnaccountableError (figures that cannot be had), BudgetError.
     """
     started = time.monotonic()
     if (out / "nodes").exists():
         raise StudyRefusedError("the folder holds a run already", where=str(out), fix="choose another --out")
     stages = _Stages(progress)
+    if engine == "processes" and study.plan.mode == "none":
+        raise StudyRefusedError(
+            "real nodes take part in no plan without privacy",
+            where=f"{study.file}, plan.privacy.mode",
+            fix='set it to "local", or choose another engine',
+        )
     with ExitStack() as stack:
         hospitals = _collected(study, data, out, stages)
         if study.plan.quorum > len(hospitals):
@@ -61,6 +69,8 @@ def run_study(
         sites = _imported(study, hospitals, out, stages, stack)
         release = starting_release(study)
         plan = make_plan(study, release, sites, privacy)
+        if engine == "processes":
+            plan = without_exact_evaluation(plan)
         before = _proposed(study, sites, [release] * len(sites), "Propose with the starting model", stages)
         by_hand = _read_by_hand(study, sites, stages)
         with stages.stage("Train together", plan.rounds) as advance:
@@ -127,9 +137,7 @@ def _collected(study: Study, data: Path | None, out: Path, stages: _Stages) -> t
         return collect(study, data, out / "data", advance)
 
 
-def _imported(
-    study: Study, hospitals: Sequence[Hospital], out: Path, stages: _Stages, stack: ExitStack
-) -> list[Site]:
+def _imported(study: Study, hospitals: Sequence[Hospital], out: Path, stages: _Stages, stack: ExitStack) -> list[Site]:
     sites: list[Site] = []
     with stages.stage("Import into each hospital's node", sum(len(one.truths) for one in hospitals)) as advance:
         done = 0

@@ -16,7 +16,7 @@ from ..privacy.calibration import calibrated_terms
 from ..privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
 from ..server.outcome import Outcome
 from ..server.progress import Event, RoundFinished
-from .engine import EngineName, federate
+from .engine import EngineName, federate, processes
 from .engine.federate import SETTINGS
 from .sites import Site, apart
 from .study import Study
@@ -93,7 +93,7 @@ def train_together(
     engine: EngineName,
     advance: Callable[[int], None],
 ) -> Outcome:
-    """The federation. `advance` is told how many rounds are finished. Ray's workers open the nodes themselves."""
+    """The federation. `advance` is told how many rounds are finished. Other processes open the nodes themselves."""
 
     def watch(event: Event) -> None:
         if isinstance(event, RoundFinished):
@@ -105,6 +105,10 @@ def train_together(
     for site in sites:
         site.close()
     try:
+        if engine == "processes":
+            folders = {site.name: site.node.folder for site in sites}
+            secure = replace(processes.SETTINGS, synthetic=study.synthetic)
+            return processes.federate_in_processes(folders, plan, release, out, watch, secure)
         return federate(
             {site.name: site.node.folder for site in sites},
             plan,

@@ -109,6 +109,12 @@ def notices(result: StudyResult) -> tuple[str, ...]:
             "Updates were summed in the clear (aggregation: plain). The coordinator could read each hospital's update; "
             "this exists only in simulation and no hospital's node answers to it."
         )
+    if result.engine == "processes":
+        said.append(
+            "Updates were summed under encryption (aggregation: secure), by a coordinator and nodes in processes of "
+            "their own: what reached the coordinator were masked vectors, and it could open their sum alone. Noise "
+            "came from the operating system, so figures differ from run to run."
+        )
     said.append(
         "Figures per hospital are exact, which only a simulation may show: in a real federation every figure that "
         "leaves a hospital is noised and charged too."
@@ -134,8 +140,10 @@ def guarantee(result: StudyResult) -> tuple[str, ...]:
         "and all other hospitals together included."
         if result.mode == "local"
         else f"Mode {result.mode}: docs/report.md says against whom it holds.",
-        "Here the noise comes from the study's seed, so that the run can be repeated, and whoever knows the seed could "
-        "take it away again. A hospital's node draws it from its operating system, and nobody can repeat that.",
+        "Each node drew its noise from its operating system: nobody can repeat it or take it away again."
+        if result.engine == "processes"
+        else "Here the noise comes from the study's seed, so that the run can be repeated, and whoever knows the seed "
+        "could take it away again. A hospital's node draws it from its operating system, and nobody can repeat that.",
         "Not covered: which records people chose and how they corrected them, the exact figures of this report, and "
         "what is true of hospitals or of whole populations.",
     )
