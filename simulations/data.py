@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..toml_table import nearest
 from .errors import StudyError
 from .partition import Label, divide_patients
 from .phantoms.hospital import write_hospital
 from .study import Study
 from .terms import LabelRule, PhantomData, TableData
-from .toml_table import nearest
 
 BitMask = NDArray[np.bool_]
 

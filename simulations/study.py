@@ -6,14 +6,13 @@ unknown, missing or of the wrong type is a StudyError of one line that names the
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast
 
-from ..models.card import Architecture, Backbone, InputTransform, Pooling, Weights
-from ..privacy.plan import Mode, Strategy
+from ..server.plan_terms import ModelTerms, PlanTerms, read_model, read_plan
 from ..task import Finding, Task
+from ..toml_table import Table, nearest
 from .errors import StudyError
 from .phantoms.findings import PLANTERS
 from .phantoms.hospital import PhantomHospital
@@ -22,18 +21,14 @@ from .terms import (
     Compare,
     Cost,
     LabelRule,
-    ModelTerms,
     PartitionKind,
     PhantomData,
-    PlanTerms,
     ReaderTerms,
     RegionKind,
     SiteTerms,
     TableData,
 )
-from .toml_table import Table, nearest
 
-_WEIGHTS: tuple[Weights, ...] = ("random", "packaged", "torchvision")
 STUDIES = Path(__file__).parent / "studies"
 
 
@@ -69,19 +64,10 @@ def bundled(name: str) -> Path:
 
 def load_study(file: Path, seed: int | None = None) -> Study:
     """Read a study; `seed` overrides the file's. StudyError on anything that is not as described above."""
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StudyError(
-            "there is no such study file",
-            where=str(file),
-            fix="check the path; bundled studies are named without .toml",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"cannot be read as text: {error}", where=str(file), fix="give a UTF-8 TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"is not valid TOML: {error}", where=str(file), fix="correct that line") from None
-    root = Table(file, "", content)
+    if not file.exists():
+        fix = "check the path; bundled studies are named without .toml"
+        raise StudyError("there is no such study file", where=str(file), fix=fix)
+    root = Table.read(file, StudyError, "study")
     about = root.table("study")
     written_seed = about.whole("seed", 0)
     task, rules = _task(root.table("task"), from_table=_kind(root) != "phantoms")
@@ -93,8 +79,8 @@ def load_study(file: Path, seed: int | None = None) -> Study:
         data=_data(root.table("data"), task, rules),
         sites=_sites(root.table("sites", required=False), _kind(root)),
         task=task,
-        model=_model(root.table("model", required=False)),
-        plan=_plan(root.table("plan"), len(task.findings)),
+        model=read_model(root.table("model", required=False)),
+        plan=read_plan(root.table("plan"), len(task.findings), simulated=True),
         readers=_readers(root.table("readers", required=False)),
         compare=_compare(root.table("compare", required=False)),
     )
@@ -213,60 +199,6 @@ def _sites(table: Table, kind: str) -> SiteTerms:
         held_out=table.number("held_out", 0.3, low=0.05, high=0.8),
         nominal_rounding=table.whole("nominal_rounding", 10, low=1),
     )
-    table.done()
-    return terms
-
-
-def _model(table: Table) -> ModelTerms:
-    backbone = cast(Backbone, table.text("backbone", "small", choices=get_args(Backbone)))
-    pretrained = backbone == "efficientnet_lite0"
-    weights = cast(Weights, table.text("weights", "packaged" if pretrained else "random", choices=_WEIGHTS))
-    frozen = table.flag("frozen", pretrained)
-    width = table.whole("width", 32)
-    pooling = cast(Pooling, table.text("pooling", "lse", choices=get_args(Pooling)))
-    sharpness = table.number("sharpness", 4.0)
-    with table.checked("backbone"):
-        architecture = Architecture(backbone, weights, frozen, width, pooling, sharpness)
-    size = table.whole("size", 192)
-    mean, std = table.number("mean", 0.0 if pretrained else 0.5), table.number("std", 1.0 if pretrained else 0.25)
-    with table.checked("size"):
-        transform = InputTransform(size, mean, std)
-    table.done()
-    return ModelTerms(architecture, transform)
-
-
-def _plan(table: Table, findings: int) -> PlanTerms:
-    privacy = table.table("privacy")
-    weights = table.numbers("finding_weights", ())
-    if weights and len(weights) != findings:
-        raise table.fault("finding_weights", f"{len(weights)} weights for {findings} findings", "give one for each")
-    epsilon = privacy.number("epsilon", 8.0)
-    terms = PlanTerms(
-        rounds=table.whole("rounds", 10, low=1, high=10_000),
-        local_steps=table.whole("local_steps", 1, low=1, high=10_000),
-        learning_rate=table.number("learning_rate", 0.1),
-        momentum=table.number("momentum", 0.0, high=0.999),
-        strategy=cast(Strategy, table.text("strategy", "fedavg", choices=("fedavg", "fedprox", "fedadam"))),
-        proximal=table.number("proximal", 0.0),
-        finding_weights=weights or (1.0,) * findings,
-        region_weight=table.number("region_weight", 1.0),
-        augmentation=table.flag("augmentation", False),
-        server_learning_rate=table.number("server_learning_rate", 1.0),
-        server_beta1=table.number("server_beta1", 0.9, high=0.999),
-        server_beta2=table.number("server_beta2", 0.99, high=0.9999),
-        server_tau=table.number("server_tau", 1e-3, low=1e-12),
-        quorum=table.whole("quorum", 1, low=1),
-        evaluation_bins=table.whole("evaluation_bins", 100, high=1000),
-        mode=cast(Mode, privacy.text("mode", "local", choices=("local", "none"))),
-        epsilon=epsilon,
-        epsilon_cap=privacy.number("epsilon_cap", epsilon),
-        delta=privacy.number("delta", 1e-5, high=1.0),
-        clip=privacy.number("clip", 1.0),
-        sampling_rate=privacy.number("sampling_rate", 1.0, high=1.0),
-        patient_images=cast(Literal["mean", "one"], privacy.text("patient_images", "mean", choices=("mean", "one"))),
-        max_noise_multiplier=privacy.number("max_noise_multiplier", 100.0),
-    )
-    privacy.done()
     table.done()
     return terms
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..models.card import Architecture, InputTransform
-from ..privacy.plan import Mode, Strategy
 from .phantoms.hospital import PhantomHospital
 
 PartitionKind = Literal["column", "iid", "dirichlet", "sizes"]
@@ -58,46 +56,6 @@ class SiteTerms:
     sizes: tuple[float, ...]
     held_out: float
     nominal_rounding: int
-
-
-@dataclass(frozen=True, slots=True)
-class ModelTerms:
-    """The starting release: its architecture and the transform of its inputs."""
-
-    architecture: Architecture
-    transform: InputTransform
-
-
-@dataclass(frozen=True, slots=True)
-class PlanTerms:
-    """The plan before sites and noise are known; see privacy.plan for the meaning of each.
-
-    epsilon_cap: each site's own ledger cap. finding_weights: empty for 1 each.
-    """
-
-    rounds: int
-    local_steps: int
-    learning_rate: float
-    momentum: float
-    strategy: Strategy
-    proximal: float
-    finding_weights: tuple[float, ...]
-    region_weight: float
-    augmentation: bool
-    server_learning_rate: float
-    server_beta1: float
-    server_beta2: float
-    server_tau: float
-    quorum: int
-    evaluation_bins: int
-    mode: Mode
-    epsilon: float
-    epsilon_cap: float
-    delta: float
-    clip: float
-    sampling_rate: float
-    patient_images: Literal["mean", "one"]
-    max_noise_multiplier: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..client import training_set
-from ..models.card import ModelCard
 from ..models.checkpoint import Release
-from ..models.network import build
-from ..privacy.calibration import calibrated_terms
-from ..privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
+from ..privacy.plan import Plan, PlanSite, PrivacyTerms
 from ..server.outcome import Outcome
 from ..server.progress import Event, RoundFinished
 from .engine import EngineName, federate, processes
@@ -27,9 +24,7 @@ POOLED_BATCH = 32
 
 def starting_release(study: Study) -> Release:
     """The release that every training of the study starts from."""
-    task, model = study.task, study.model
-    net = build(model.architecture, len(task.findings), study.seed)
-    return Release.of(net, ModelCard(task, model.architecture, model.transform, (1.0,) * len(task.findings)))
+    return study.model.release(study.task, study.seed)
 
 
 def privacy_terms(study: Study, nominal: Sequence[int]) -> PrivacyTerms:
@@ -38,48 +33,18 @@ def privacy_terms(study: Study, nominal: Sequence[int]) -> PrivacyTerms:
     PlanError, with the figures that would work, when delta is not below the inverse of the largest nominal count or
     the noise would be above the study's maximum.
     """
-    plan = study.plan
-    return calibrated_terms(
-        epsilon=plan.epsilon,
-        delta=plan.delta,
-        clip=plan.clip,
-        sampling_rate=plan.sampling_rate,
-        steps=plan.rounds * plan.local_steps,
-        max_noise_multiplier=plan.max_noise_multiplier,
-        patient_images=plan.patient_images,
-        mode=plan.mode,
-        patients=max(nominal),
-    )
+    return study.plan.privacy(nominal)
 
 
 def make_plan(study: Study, release: Release, sites: Sequence[Site], privacy: PrivacyTerms) -> Plan:
     """The study's plan for these sites."""
-    terms = study.plan
-    training = TrainingTerms(
-        strategy=terms.strategy,
-        local_steps=terms.local_steps,
-        learning_rate=terms.learning_rate,
-        momentum=terms.momentum,
-        proximal=terms.proximal,
-        finding_weights=terms.finding_weights,
-        region_weight=terms.region_weight,
-        augmentation=terms.augmentation,
-        server_learning_rate=terms.server_learning_rate,
-        server_beta1=terms.server_beta1,
-        server_beta2=terms.server_beta2,
-        server_tau=terms.server_tau,
-    )
-    return Plan(
+    return study.plan.plan(
         consortium=f"simulation of {study.name}",
         name=study.name,
         task=study.task,
-        release=release.hash,
-        sites=tuple(PlanSite(site.name, site.nominal) for site in sites),
-        quorum=terms.quorum,
-        rounds=terms.rounds,
-        training=training,
+        release=release,
+        sites=[PlanSite(site.name, site.nominal) for site in sites],
         privacy=privacy,
-        evaluation_bins=terms.evaluation_bins,
         seed=study.seed,
     )
 

@@ -1,15 +1,15 @@
-"""A TOML table read with types: every fault names the file, the key and the fix, and unknown keys are never passed by."""
+"""A TOML table read with types: each fault names file, key and fix, and unknown keys are never passed by."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
-from ..errors import BadInputError
-from .errors import StudyError
+from .errors import BadInputError
 
 T = TypeVar("T")
 
@@ -22,26 +22,43 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 class Table:
-    """One table of a TOML file. Each key is taken once, by its type; `done` refuses whatever was not taken."""
+    """One table of a TOML file. Each key is taken once, by its type; `done` refuses whatever was not taken.
 
-    def __init__(self, file: Path, name: str, content: Mapping[str, object]) -> None:
+    error: the kind of error that its faults are.
+    """
+
+    def __init__(self, file: Path, name: str, content: Mapping[str, object], error: type[BadInputError]) -> None:
         self._file = file
         self._name = name
+        self._error = error
         self._content = dict(content)
         self._known: set[str] = set()
 
-    def fault(self, key: str, what: str, fix: str) -> StudyError:
+    @classmethod
+    def read(cls, file: Path, error: type[BadInputError], what: str) -> Table:
+        """The root table of a file; `what` names in the errors what the file should be, such as "study"."""
+        try:
+            content = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise error(f"there is no such {what} file", where=str(file), fix="check the path") from None
+        except (OSError, UnicodeDecodeError) as fault:
+            raise error(f"cannot be read as text: {fault}", where=str(file), fix="give a UTF-8 TOML file") from None
+        except tomllib.TOMLDecodeError as fault:
+            raise error(f"is not valid TOML: {fault}", where=str(file), fix="correct that line") from None
+        return cls(file, "", content, error)
+
+    def fault(self, key: str, what: str, fix: str) -> BadInputError:
         """The error for `key` of this table."""
-        return StudyError(what, where=f"{self._file}, {self.path(key)}", fix=fix)
+        return self._error(what, where=f"{self._file}, {self.path(key)}", fix=fix)
 
     @contextmanager
-    def checked(self, key: str) -> Iterator[None]:
+    def checked(self, key: str) -> Generator[None]:
         """Give what a dataclass refuses inside the block the file and key that it came from."""
         try:
             yield
-        except StudyError:
-            raise
         except BadInputError as error:
+            if isinstance(error, self._error):
+                raise
             raise self.fault(key, error.what, error.fix) from None
 
     def path(self, key: str) -> str:
@@ -125,11 +142,11 @@ class Table:
         self._known.add(key)
         value = self._content.get(key)
         if value is None and not required:
-            return Table(self._file, self.path(key), {})
+            return Table(self._file, self.path(key), {}, self._error)
         if not isinstance(value, dict):
             what = "this section is missing" if value is None else f"{value!r} is not a section"
             raise self.fault(key, what, f"add [{self.path(key)}]")
-        return Table(self._file, self.path(key), cast(dict[str, object], value))
+        return Table(self._file, self.path(key), cast(dict[str, object], value), self._error)
 
     def tables(self, key: str) -> tuple[Table, ...]:
         """The tables under [[key]], of which there must be at least one."""
@@ -138,7 +155,9 @@ class Table:
         if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in cast(list[object], value)):
             raise self.fault(key, "this list of sections is missing or empty", f"add at least one [[{self.path(key)}]]")
         many = cast(list[dict[str, object]], value)
-        return tuple(Table(self._file, f"{self.path(key)}[{index + 1}]", one) for index, one in enumerate(many))
+        return tuple(
+            Table(self._file, f"{self.path(key)}[{index + 1}]", one, self._error) for index, one in enumerate(many)
+        )
 
     def pairs(self) -> tuple[tuple[str, float], ...]:
         """Every key of this table with its number in [0, 1], in the file's order."""

@@ -1,0 +1,188 @@
+"""The parts of a plan as people write them in TOML: the model to start from, the rounds, the privacy budget.
+
+A study and a plan file share these sections; every key is described in the comments of
+`simulations/studies/demo.toml`. What is read here lacks only what a file cannot know: the sites, the starting
+release's hash and the noise that the budget asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from ..models.card import Architecture, Backbone, InputTransform, ModelCard, Pooling, Weights
+from ..models.checkpoint import Release
+from ..models.network import build
+from ..privacy.calibration import calibrated_terms
+from ..privacy.plan import Mode, Plan, PlanSite, PrivacyTerms, Strategy, TrainingTerms
+from ..task import Task
+from ..toml_table import Table
+
+_WEIGHTS: tuple[Weights, ...] = ("random", "packaged", "torchvision")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTerms:
+    """The starting release: its architecture and the transform of its inputs."""
+
+    architecture: Architecture
+    transform: InputTransform
+
+    def release(self, task: Task, seed: int) -> Release:
+        """A fresh release for `task`; random weights follow from `seed`."""
+        net = build(self.architecture, len(task.findings), seed)
+        return Release.of(net, ModelCard(task, self.architecture, self.transform, (1.0,) * len(task.findings)))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTerms:
+    """The plan before sites and noise are known; see privacy.plan for the meaning of each.
+
+    epsilon_cap: of a simulated site's own ledger. finding_weights: one for each finding.
+    """
+
+    rounds: int
+    local_steps: int
+    learning_rate: float
+    momentum: float
+    strategy: Strategy
+    proximal: float
+    finding_weights: tuple[float, ...]
+    region_weight: float
+    augmentation: bool
+    server_learning_rate: float
+    server_beta1: float
+    server_beta2: float
+    server_tau: float
+    quorum: int
+    evaluation_bins: int
+    mode: Mode
+    epsilon: float
+    epsilon_cap: float
+    delta: float
+    clip: float
+    sampling_rate: float
+    patient_images: Literal["mean", "one"]
+    max_noise_multiplier: float
+
+    def training(self) -> TrainingTerms:
+        """The plan's training terms; PlanError for values that do not go together."""
+        return TrainingTerms(
+            strategy=self.strategy,
+            local_steps=self.local_steps,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            proximal=self.proximal,
+            finding_weights=self.finding_weights,
+            region_weight=self.region_weight,
+            augmentation=self.augmentation,
+            server_learning_rate=self.server_learning_rate,
+            server_beta1=self.server_beta1,
+            server_beta2=self.server_beta2,
+            server_tau=self.server_tau,
+        )
+
+    def privacy(self, nominal: Sequence[int]) -> PrivacyTerms:
+        """The privacy terms with calibrated noise, for sites that declare `nominal` patients.
+
+        PlanError, with the figures that would work, when delta is not below the inverse of the largest count or the
+        noise would be above the maximum.
+        """
+        return calibrated_terms(
+            epsilon=self.epsilon,
+            delta=self.delta,
+            clip=self.clip,
+            sampling_rate=self.sampling_rate,
+            steps=self.rounds * self.local_steps,
+            max_noise_multiplier=self.max_noise_multiplier,
+            patient_images=self.patient_images,
+            mode=self.mode,
+            patients=max(nominal),
+        )
+
+    def plan(
+        self,
+        *,
+        consortium: str,
+        name: str,
+        task: Task,
+        release: Release,
+        sites: Sequence[PlanSite],
+        privacy: PrivacyTerms,
+        seed: int,
+    ) -> Plan:
+        """The whole plan; PlanError where its parts do not go together."""
+        return Plan(
+            consortium=consortium,
+            name=name,
+            task=task,
+            release=release.hash,
+            sites=tuple(sites),
+            quorum=self.quorum,
+            rounds=self.rounds,
+            training=self.training(),
+            privacy=privacy,
+            evaluation_bins=self.evaluation_bins,
+            seed=seed,
+        )
+
+
+def read_model(table: Table) -> ModelTerms:
+    """The section [model]."""
+    backbone = cast(Backbone, table.text("backbone", "small", choices=get_args(Backbone)))
+    pretrained = backbone == "efficientnet_lite0"
+    weights = cast(Weights, table.text("weights", "packaged" if pretrained else "random", choices=_WEIGHTS))
+    frozen = table.flag("frozen", pretrained)
+    width = table.whole("width", 32)
+    pooling = cast(Pooling, table.text("pooling", "lse", choices=get_args(Pooling)))
+    sharpness = table.number("sharpness", 4.0)
+    with table.checked("backbone"):
+        architecture = Architecture(backbone, weights, frozen, width, pooling, sharpness)
+    size = table.whole("size", 192)
+    mean, std = table.number("mean", 0.0 if pretrained else 0.5), table.number("std", 1.0 if pretrained else 0.25)
+    with table.checked("size"):
+        transform = InputTransform(size, mean, std)
+    table.done()
+    return ModelTerms(architecture, transform)
+
+
+def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
+    """The section [plan] with [plan.privacy].
+
+    simulated: a study may also ask for exact evaluation, for no privacy and for its sites' own cap (epsilon_cap),
+    and sum over as few sites as it likes; hospitals' nodes allow none of this.
+    """
+    privacy = table.table("privacy")
+    weights = table.numbers("finding_weights", ())
+    if weights and len(weights) != findings:
+        raise table.fault("finding_weights", f"{len(weights)} weights for {findings} findings", "give one for each")
+    epsilon = privacy.number("epsilon", 8.0)
+    terms = PlanTerms(
+        rounds=table.whole("rounds", 10, low=1, high=10_000),
+        local_steps=table.whole("local_steps", 1, low=1, high=10_000),
+        learning_rate=table.number("learning_rate", 0.1),
+        momentum=table.number("momentum", 0.0, high=0.999),
+        strategy=cast(Strategy, table.text("strategy", "fedavg", choices=("fedavg", "fedprox", "fedadam"))),
+        proximal=table.number("proximal", 0.0),
+        finding_weights=weights or (1.0,) * findings,
+        region_weight=table.number("region_weight", 1.0),
+        augmentation=table.flag("augmentation", False),
+        server_learning_rate=table.number("server_learning_rate", 1.0),
+        server_beta1=table.number("server_beta1", 0.9, high=0.999),
+        server_beta2=table.number("server_beta2", 0.99, high=0.9999),
+        server_tau=table.number("server_tau", 1e-3, low=1e-12),
+        quorum=table.whole("quorum", 1, low=1) if simulated else table.whole("quorum", low=3),
+        evaluation_bins=table.whole("evaluation_bins", 100, high=1000) if simulated else 0,
+        mode=cast(Mode, privacy.text("mode", "local", choices=("local", "none") if simulated else ("local",))),
+        epsilon=epsilon,
+        epsilon_cap=privacy.number("epsilon_cap", epsilon) if simulated else epsilon,
+        delta=privacy.number("delta", 1e-5, high=1.0),
+        clip=privacy.number("clip", 1.0),
+        sampling_rate=privacy.number("sampling_rate", 1.0, high=1.0),
+        patient_images=cast(Literal["mean", "one"], privacy.text("patient_images", "mean", choices=("mean", "one"))),
+        max_noise_multiplier=privacy.number("max_noise_multiplier", 100.0),
+    )
+    privacy.done()
+    table.done()
+    return terms
