@@ -21,6 +21,12 @@ class AgreementError(NodeError, RefusedError):
     """A step is not bound to a plan that this node countersigned, or was asked before."""
 
 
+class UnknownPlanError(AgreementError):
+    """A step names a plan that this node did not countersign."""
+
+    number = "MQ308"
+
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS agreement (
     plan_hash BLOB PRIMARY KEY, plan BLOB NOT NULL, epsilon_cap REAL NOT NULL, at TEXT NOT NULL
@@ -59,6 +65,11 @@ class Agreements:
         """The countersigned plan of this hash, if there is one."""
         row = self._database.execute("SELECT plan FROM agreement WHERE plan_hash = ?", (plan_hash,)).fetchone()
         return None if row is None else wire.decode(Plan, row[0])
+
+    def named(self, consortium: str, name: str) -> tuple[Plan, ...]:
+        """The countersigned plans of this consortium under this name."""
+        plans = (wire.decode(Plan, row[0]) for row in self._database.execute("SELECT plan FROM agreement"))
+        return tuple(plan for plan in plans if (plan.consortium, plan.name) == (consortium, name))
 
     def epsilon_cap(self, plan_hash: bytes) -> float | None:
         """The cap that the plan was countersigned under."""

@@ -34,13 +34,22 @@ def reply(node: Answering, message: Message) -> Message:
         kind = _KINDS.get(message.metadata.message_type)
         if kind is None:
             return Message(Error(_CODE, "this node answers no messages of that type"), reply_to=message)
-        record = message.content.config_records.get("message") if message.has_content() else None
-        body = record.get("body") if record is not None else None
-        if not isinstance(body, bytes):
-            return Message(Error(_CODE, "the message carries no body of ours"), reply_to=message)
+        body = _body(message)
+        if body is None:
+            _LOG.warning("refused a message that is not one body of ours and nothing else")
+            return Message(Error(_CODE, "the message is not one body of ours and nothing else"), reply_to=message)
         return Message(RecordDict({"message": ConfigRecord({"body": node.answer(kind, body)})}), reply_to=message)
     except WireError as refusal:
         return Message(Error(_CODE, str(refusal)), reply_to=message)
     except Exception as fault:
         _LOG.exception("a message could not be answered")
         return Message(Error(_CODE, f"the node failed ({type(fault).__name__}); its log says more"), reply_to=message)
+
+
+def _body(message: Message) -> bytes | None:
+    """The message's body; None when it carries anything else, or anything besides (arrays, metrics, other fields)."""
+    if not message.has_content() or list(message.content) != ["message"]:
+        return None
+    record = message.content.config_records.get("message")
+    body = record.get("body") if record is not None and list(record) == ["body"] else None
+    return body if isinstance(body, bytes) else None

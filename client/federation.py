@@ -23,23 +23,26 @@ from ..models.trainable import require_private
 from ..privacy import wire
 from ..privacy.accounting import plan_epsilon
 from ..privacy.aggregation import PlainSite, SiteAggregation
-from ..privacy.errors import AggregationError, BudgetError, PrivacyError, WireError
+from ..privacy.charges import SLACK
+from ..privacy.errors import AggregationError, BudgetError, PrivacyError, VersionError, WireError
 from ..privacy.events import round_events
 from ..privacy.ledger import Ledger
 from ..privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
 from ..privacy.plan import Plan
 from ..privacy.randomness import Randomness, SecureRandomness, SeededRandomness
+from ..privacy.versions import require_compatible
 from .aggregation import Part, SiteSide, plain
-from .agreements import AgreementError, Agreements
+from .agreements import AgreementError, Agreements, UnknownPlanError
 from .benches import Benches
+from .disk import DiskFullError, is_full
 from .evaluate import score_histograms
 from .policy import Policy, PolicyError
 from .releases import Releases
 from .rights import SimulationRights
 from .store import Store
+from .trust import Trust
 
 _LOG = logging.getLogger(__name__)
-_GREETING = wire.encode(Greeting())
 
 Vector = NDArray[np.float64]
 
@@ -71,6 +74,7 @@ class Federation:
         releases: Releases,
         simulation: SimulationRights | None,
         side: SiteSide | None,
+        trust: Trust | None,
     ) -> None:
         self._site = site
         self._store = store
@@ -80,14 +84,16 @@ class Federation:
         self._releases = releases
         self._simulation = simulation
         self._side = side
+        self._trust = trust
+        self._other_version: VersionError | None = None
         self._benches = Benches(store, releases)
         self._attempt: _Attempt | None = None
 
     def answer(self, kind: str, body: bytes) -> bytes:
         """Canonical bytes for canonical bytes; see Node.answer."""
         if kind == "query":
-            if body == _GREETING:
-                return wire.encode(Introduction(self._site, __version__))
+            if wire.kind_of(body) == Greeting.__name__:
+                return wire.encode(self._introduce(wire.decode(Greeting, body)))
             return wire.encode(self._countersign(wire.decode(Invitation, body)))
         step = wire.decode(Step, body)
         if kind != ("train" if step.purpose == "update" else "evaluate"):
@@ -101,17 +107,30 @@ class Federation:
             StepAnswer(step.plan_hash, step.purpose, step.round, step.attempt, self._site, payload, refusal)
         )
 
+    def _introduce(self, greeting: Greeting) -> Introduction:
+        """Say who and which version this is; plans of a coordinator too old or too new are refused from here on."""
+        try:
+            require_compatible(__version__, greeting.version, "the coordinator")
+            self._other_version = None
+        except VersionError as fault:
+            _LOG.error("%s", fault)
+            self._other_version = fault
+        return Introduction(self._site, __version__)
+
     def _countersign(self, invitation: Invitation) -> Countersignature:
         plan_hash = hashlib.sha256(invitation.plan).digest()
         try:
-            cap = self._agree(invitation)
+            word = Countersignature(plan_hash, self._site, True, self._agree(invitation), "")
         except Exception as fault:  # as above
-            return Countersignature(plan_hash, self._site, False, 0.0, _spoken(fault))
-        return Countersignature(plan_hash, self._site, True, cap, "")
+            word = Countersignature(plan_hash, self._site, False, 0.0, _spoken(fault))
+        return word if self._trust is None else self._trust.sign(word)
 
     def _agree(self, invitation: Invitation) -> float:
         """Check the plan and keep it; return the epsilon cap it is countersigned under."""
+        if self._other_version is not None:
+            raise self._other_version
         plan = wire.decode(Plan, invitation.plan)
+        self._require_trusted(plan, invitation.signature)
         plan.nominal(self._site)
         release = Release.from_bytes(invitation.card, invitation.tensors)
         if release.hash != plan.release:
@@ -131,6 +150,22 @@ class Federation:
         self._agreements.countersign(plan, cap)
         return cap
 
+    def _require_trusted(self, plan: Plan, signature: bytes) -> None:
+        """The plan is the pinned coordinator's, and not a changed one under a name that was countersigned before.
+
+        Simulation is exempt: hospital and operator are one person there, who may change a study and run it again.
+        """
+        if self._trust is None:
+            if self._simulation is None:
+                raise PolicyError("this node has joined no consortium, so it takes no plans")
+            return
+        self._trust.require_signed(plan, signature)
+        if any(known.hash != plan.hash for known in self._agreements.named(plan.consortium, plan.name)):
+            raise PolicyError(
+                f"this node countersigned another plan under the name {plan.name!r}",
+                fix="give a changed plan a new name; it is a new plan with a budget of its own",
+            )
+
     def _require_rights(self, plan: Plan) -> None:
         if plan.privacy.mode == "none" and self._simulation is None:
             raise PolicyError("a plan without privacy runs only in simulation")
@@ -145,6 +180,12 @@ class Federation:
             raise BudgetError(
                 f"the plan may spend epsilon {plan.privacy.epsilon:.4g} and this site has {max(left, 0.0):.4g} left"
             )
+        year = self._ledger.committed_in_year()
+        if plan.privacy.epsilon + year > self._policy.year_epsilon + SLACK:
+            raise BudgetError(
+                f"the plan may spend epsilon {plan.privacy.epsilon:.4g}; this site committed {year:.4g} within 365 "
+                f"days and its cap for a year is {self._policy.year_epsilon:.4g}"
+            )
         if plan.privacy.delta > self._ledger.delta:
             raise BudgetError(
                 f"the plan's delta {plan.privacy.delta:g} is above the {self._ledger.delta:g} that this site allows"
@@ -153,7 +194,7 @@ class Federation:
     def _step(self, step: Step) -> bytes:
         plan = self._agreements.find(step.plan_hash)
         if plan is None:
-            raise AgreementError("this node did not countersign that plan", fix="invite it first")
+            raise UnknownPlanError("this node did not countersign that plan", fix="invite it first")
         attempt = self._attempt
         if attempt is not None and attempt.is_of(step):
             if step.parameters:
@@ -168,6 +209,8 @@ class Federation:
             raise AgreementError(f"round {step.round}, attempt {step.attempt} is outside the plan")
         if not step.parameters:
             raise AgreementError("this node does not know that attempt (any more)", fix="ask under a new attempt")
+        # Later steps of an attempt are answered at any hour: it is paid for, and others wait for it.
+        self._policy.require_open(datetime.now())
         if step.purpose == "evaluation":
             self._require_exact_evaluation(plan)
             bench, length = self._benches.held_out(plan), len(plan.task.findings) * 2 * plan.evaluation_bins
@@ -219,7 +262,14 @@ class Federation:
         events = round_events(plan)
         if events:
             self._ledger.charge(
-                plan.hash, part.purpose, part.round, part.attempt, events, plan.privacy.epsilon, plan.privacy.delta
+                plan.hash,
+                part.purpose,
+                part.round,
+                part.attempt,
+                events,
+                plan.privacy.epsilon,
+                plan.privacy.delta,
+                self._policy.year_epsilon,
             )
         return bench.update(attempt.parameters, self._site, self._randomness(part))
 
@@ -245,9 +295,17 @@ _WORDED_FOR_OUTSIDE = (
 
 def _spoken(fault: Exception) -> str:
     """What the coordinator is told of a fault: of one that is not worded for it, the kind only."""
+    if is_full(fault):
+        full = DiskFullError("this node's disk is full", fix="the site's IT must free space")
+        _LOG.error("%s", full, exc_info=fault)
+        return _worded(full)
     if isinstance(fault, _WORDED_FOR_OUTSIDE):
-        remedy = f" Fix: {fault.fix}." if fault.fix else ""
         _LOG.warning("refused: %s", fault)
-        return f"{fault.what}.{remedy}"
+        return _worded(fault)
     _LOG.error("a message could not be answered", exc_info=not isinstance(fault, MedquorumError))
     return f"the node failed ({type(fault).__name__}); its log says more."
+
+
+def _worded(fault: MedquorumError) -> str:
+    remedy = f" Fix: {fault.fix}." if fault.fix else ""
+    return f"{fault.what}.{remedy}" + (f" ({fault.number})" if fault.number else "")

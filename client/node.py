@@ -14,6 +14,7 @@ from .policy import Policy
 from .releases import Releases
 from .rights import SimulationRights
 from .store import Store
+from .trust import Trust
 
 Kind = Literal["query", "train", "evaluate"]
 
@@ -33,6 +34,7 @@ class Node:
         policy: Policy,
         simulation: SimulationRights | None,
         side: SiteSide | None,
+        trust: Trust | None,
     ) -> None:
         self.folder = folder
         self.store = store
@@ -42,7 +44,7 @@ class Node:
         self.site = store.setting("site")
         self._agreements = Agreements(folder / "agreements.sqlite")
         self._federation = Federation(
-            self.site, store, ledger, policy, self._agreements, self.releases, simulation, side
+            self.site, store, ledger, policy, self._agreements, self.releases, simulation, side, trust
         )
 
     @classmethod
@@ -74,12 +76,19 @@ class Node:
         return cls.open(folder, simulation, side)
 
     @classmethod
-    def open(cls, folder: Path, simulation: SimulationRights | None = None, side: SiteSide | None = None) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        simulation: SimulationRights | None = None,
+        side: SiteSide | None = None,
+        trust: Trust | None = None,
+    ) -> Self:
         """Open the node in `folder`.
 
         simulation: given only by whoever simulates a hospital; without it the node answers no plain sum, no exact
         evaluation and no plan without privacy. side: the site's side of aggregation; without one, the plain sum
-        under simulation rights and nothing otherwise. Raises NodeError when the folder holds no node.
+        under simulation rights and nothing otherwise. trust: whom the node believes and as whom it speaks; without it
+        the node countersigns plans only under simulation rights. Raises NodeError when the folder holds no node.
         """
         if not (folder / "policy.toml").is_file():
             raise NodeError("the folder holds no node", where=str(folder), fix="create one first")
@@ -90,7 +99,7 @@ class Node:
         except BaseException:
             store.close()
             raise
-        return cls(folder, store, ledger, policy, simulation, side)
+        return cls(folder, store, ledger, policy, simulation, side, trust)
 
     def __enter__(self) -> Self:
         return self

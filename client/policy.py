@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,12 +26,15 @@ class PolicyError(NodeError, RefusedError):
 
 _COMMENTS = {
     "plan_epsilon": "the most epsilon that one plan may spend on any patient",
+    "year_epsilon": "the most epsilon that all plans may commit within 365 days; inf: only the ledger's own cap",
     "modes": 'privacy modes: "local"; "none" runs only in simulation',
     "backbones": "networks that may be trained here",
     "modalities": "DICOM modalities that may be trained on; empty: any",
     "findings": 'findings that may be learned, as "SCHEME:CODE"; empty: any',
     "minimum_quorum": "the fewest sites whose sum this site lets be opened",
+    "hours": 'when training may begin, by this machine\'s local clock, as "19:00-07:00"; empty: at any time',
 }
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
 
 def _require(holds: bool, what: str, fix: str) -> None:
@@ -46,19 +51,28 @@ class Policy:
     """
 
     plan_epsilon: float = 8.0
+    year_epsilon: float = math.inf
     modes: tuple[str, ...] = ("local",)
     backbones: tuple[str, ...] = get_args(Backbone)
     modalities: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     minimum_quorum: int = 3
+    hours: str = ""
 
     def __post_init__(self) -> None:
         cap = self.plan_epsilon
         _require(math.isfinite(cap) and cap > 0.0, f"plan_epsilon is {cap}", "choose a number above 0")
+        _require(self.year_epsilon > 0.0, f"year_epsilon is {self.year_epsilon}", "choose a number above 0, or inf")
         _require(self.minimum_quorum >= 1, f"minimum_quorum is {self.minimum_quorum}", "choose 1 or more")
         for name, allowed in (("modes", get_args(Mode)), ("backbones", get_args(Backbone))):
             unknown = sorted(set(getattr(self, name)) - set(allowed))
             _require(not unknown, f"{name} holds {unknown}", f"choose among {', '.join(allowed)}")
+        hours = _HOURS.fullmatch(self.hours)
+        _require(
+            not self.hours or (hours is not None and self.hours[:5] != self.hours[6:]),
+            f"hours is {self.hours!r}",
+            'write two different times of the day, such as "19:00-07:00", or nothing',
+        )
 
     def check(self, plan: Plan, card: ModelCard) -> None:
         """Raise PolicyError with the first reason why `plan`, training the network of `card`, is not allowed here."""
@@ -79,6 +93,16 @@ class Policy:
             plan.quorum >= self.minimum_quorum,
             f"a quorum of {plan.quorum} is below this site's minimum of {self.minimum_quorum}",
         )
+
+    def require_open(self, at: datetime) -> None:
+        """Raise PolicyError unless training may begin at `at`, local time. The last minute of `hours` is outside."""
+        hours = _HOURS.fullmatch(self.hours)
+        if hours is None:
+            return
+        first, last = time(int(hours[1]), int(hours[2])), time(int(hours[3]), int(hours[4]))
+        now = at.time()
+        inside = first <= now < last if first < last else now >= first or now < last
+        _allow(inside, f"this site takes part between {self.hours} only, by its local time, and it is {now:%H:%M}")
 
     def write(self, path: Path) -> None:
         """Write the policy as commented TOML, for people to edit."""
@@ -115,17 +139,19 @@ def _allow(holds: bool, reason: str) -> None:
 
 
 def _typed(name: str, value: Any, kind: type, path: Path) -> Any:
+    if kind is str and isinstance(value, str):
+        return value
     if kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    wanted = {tuple: "a list of texts", float: "a number", int: "a whole number"}[kind]
+    wanted = {tuple: "a list of texts", float: "a number", int: "a whole number", str: "a text"}[kind]
     raise PolicyFileError(f"{name} is not {wanted}", where=str(path), fix=f"write {wanted}")
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
-    return repr(value)
+    return f'"{value}"' if isinstance(value, str) else repr(value)

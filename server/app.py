@@ -19,16 +19,22 @@ from .outcome import Outcome
 from .progress import Watcher, silent
 from .rounds import Rounds
 from .run_folder import RunFolder
+from .trust import CoordinatorTrust
 
 RUN_FOLDER = "run-folder"
 
 
 def coordinate(
-    grid: Grid, folder: Path, sides: Mapping[str, CoordinatorSide] = PLAIN, watch: Watcher = silent
+    grid: Grid,
+    folder: Path,
+    sides: Mapping[str, CoordinatorSide] = PLAIN,
+    watch: Watcher = silent,
+    trust: CoordinatorTrust | None = None,
 ) -> Outcome:
     """Carry out (or go on with) the run prepared in `folder` over `grid`, and return what came of it.
 
-    sides: the coordinator's sides of aggregation by name; the run's settings choose one. Raises RunError, BusyError
+    sides: the coordinator's sides of aggregation by name; the run's settings choose one. trust: signs the plan and
+    checks the sites' words on it; None in simulation, where nodes ask for no signature. Raises RunError, BusyError
     and QuorumError, as `Rounds.run` says.
     """
     with RunFolder.open(folder) as run:
@@ -39,7 +45,7 @@ def coordinate(
                 where=str(folder),
                 fix=f"choose one of {sorted(sides)}",
             )
-        return Rounds(Courier(grid), run, side, watch).run()
+        return Rounds(Courier(grid), run, side, watch, trust).run()
 
 
 def server_app(

@@ -14,6 +14,7 @@ from .errors import QuorumError
 from .outcome import Missing
 from .progress import SiteAgreed, SiteMissing, Watcher
 from .run_folder import Settings
+from .trust import CoordinatorTrust
 
 _LONGEST_PAUSE = 5.0
 
@@ -21,16 +22,27 @@ _LONGEST_PAUSE = 5.0
 class Cohort:
     """The sites that countersigned the plan, and why the others are missing."""
 
-    def __init__(self, courier: Courier, plan: Plan, release: Release, settings: Settings, watch: Watcher) -> None:
+    def __init__(
+        self,
+        courier: Courier,
+        plan: Plan,
+        release: Release,
+        settings: Settings,
+        watch: Watcher,
+        trust: CoordinatorTrust | None = None,
+    ) -> None:
         card, tensors = release.to_bytes()
+        signature = b"" if trust is None else trust.sign(plan)
         self._courier = courier
         self._plan = plan
-        self._invitation = wire.encode(Invitation(wire.encode(plan), card, tensors))
+        self._trust = trust
+        self._invitation = wire.encode(Invitation(wire.encode(plan), card, tensors, signature))
         self._settings = settings
         self._watch = watch
         self._names = tuple(site.name for site in plan.sites)
         self._agreed: set[str] = set()
         self._missing: dict[str, Missing] = {}
+        self._unknown: tuple[str, ...] = ()
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -41,7 +53,8 @@ class Cohort:
     def missing(self) -> tuple[Missing, ...]:
         """Every other site of the plan with the reason, in the plan's order."""
         present = set(self.present)
-        unreached = {site: Missing(site, "its node is not connected", False) for site in self._names}
+        unknown = f"; {self._courier.unknown}" if self._courier.unknown else ""
+        unreached = {site: Missing(site, f"its node is not connected{unknown}", False) for site in self._names}
         return tuple((unreached | self._missing)[site] for site in self._names if site not in present)
 
     def gather(self) -> None:
@@ -78,7 +91,9 @@ class Cohort:
         absent = [site for site in self._names if site not in self.present and not self._has_refused(site)]
         if not absent:
             return
-        self._courier.locate(absent, min(60.0, self._settings.step_seconds))
+        self._unknown = self._courier.locate(absent, self._settings.greet_seconds)
+        for site, reason in self._courier.strangers.items():
+            self._missing[site] = Missing(site, reason, True)
         invitees = [site for site in absent if site in self._courier.located and site not in self._agreed]
         delivery = self._courier.send(
             "query", dict.fromkeys(invitees, self._invitation), self._settings.step_seconds, 0
@@ -96,6 +111,8 @@ class Cohort:
             return
         if word.plan_hash != self._plan.hash or word.site != site:
             self._missing[site] = Missing(site, "countersigned another plan or for another site", True)
+        elif self._trust is not None and (fault := self._trust.fault(word)):
+            self._missing[site] = Missing(site, fault, True)
         elif not word.accepted:
             self._missing[site] = Missing(site, word.reason, True)
         else:

@@ -14,9 +14,11 @@ from typing import Literal
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from .. import __version__
 from ..privacy import wire
-from ..privacy.errors import WireError
+from ..privacy.errors import VersionError, WireError
 from ..privacy.messages import Greeting, Introduction
+from ..privacy.versions import require_compatible
 from .errors import ServerError
 from .outcome import SiteBytes
 
@@ -40,6 +42,8 @@ class Courier:
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self._nodes: dict[str, int] = {}
+        self._strangers: dict[str, str] = {}
+        self._unknown: dict[str, str] = {}
         self._down: dict[str, int] = {}
         self._up: dict[str, int] = {}
 
@@ -49,13 +53,23 @@ class Courier:
         return frozenset(self._nodes)
 
     @property
+    def strangers(self) -> Mapping[str, str]:
+        """The sites whose node runs a version that does not speak to this one, and why."""
+        return dict(self._strangers)
+
+    @property
+    def unknown(self) -> str:
+        """In words, why connected nodes did not say which site they are; "" when all did."""
+        return "; ".join(f"a connected node did not say who it is: {why}" for why in sorted(self._unknown.values()))
+
+    @property
     def traffic(self) -> tuple[SiteBytes, ...]:
         """Bytes of our messages to and from each site so far, by name."""
         sites = sorted(self._down.keys() | self._up.keys())
         return tuple(SiteBytes(site, self._down.get(site, 0), self._up.get(site, 0)) for site in sites)
 
-    def locate(self, sites: Iterable[str], seconds: float) -> None:
-        """Ask the connected nodes that are not known yet who they are.
+    def locate(self, sites: Iterable[str], seconds: float) -> tuple[str, ...]:
+        """Ask the connected nodes that are not known yet who they are; return why some of them did not say.
 
         Raises ServerError when two connected nodes claim the same one of `sites`.
         """
@@ -64,13 +78,22 @@ class Courier:
         self._nodes = {site: node for site, node in self._nodes.items() if node in connected}
         unknown = connected - set(self._nodes.values())
         body = wire.encode(Greeting())
-        answers, _ = self._exchange("query", {str(node): (node, body) for node in sorted(unknown)}, seconds, "0")
+        greetings = {str(node): (node, body) for node in sorted(unknown)}
+        answers, self._unknown = self._exchange("query", greetings, seconds, "0")
         for name, answer in answers.items():
             try:
-                site = wire.decode(Introduction, answer).site
-            except WireError:
+                introduction = wire.decode(Introduction, answer)
+            except WireError as fault:
+                self._unknown[name] = str(fault)
                 continue
+            site = introduction.site
             if site not in wanted:
+                continue
+            try:
+                require_compatible(__version__, introduction.version, f"the node of {site!r}")
+                self._strangers.pop(site, None)
+            except VersionError as fault:
+                self._strangers[site] = str(fault)
                 continue
             if site in self._nodes:
                 raise ServerError(
@@ -81,6 +104,7 @@ class Courier:
             self._nodes[site] = int(name)
             self._count(self._down, site, len(body))
             self._count(self._up, site, len(answer))
+        return tuple(sorted(set(faults.values())))
 
     def send(
         self,

@@ -89,7 +89,5 @@ def _release(root: Table, start: Table, task: Task, file: Path) -> tuple[Release
     with start.checked("folder"):
         release = checkpoint.load(folder)
     if release.card.task != task:
-        raise start.fault(
-            "folder", "that release was made for another task", "give [task] that release's task"
-        )
+        raise start.fault("folder", "that release was made for another task", "give [task] that release's task")
     return release, seed

@@ -28,6 +28,7 @@ from .progress import AttemptFailed, Evaluated, Resumed, RoundFinished, RoundSta
 from .run_folder import Checkpoint, RunFolder
 from .strategy import Strategy, strategy_for
 from .summing import Sum, model_hash, open_sum
+from .trust import CoordinatorTrust
 
 Parameters = NDArray[np.float32]
 
@@ -44,7 +45,14 @@ class _Update:
 class Rounds:
     """Carries out one run held in a folder."""
 
-    def __init__(self, courier: Courier, folder: RunFolder, side: CoordinatorSide, watch: Watcher) -> None:
+    def __init__(
+        self,
+        courier: Courier,
+        folder: RunFolder,
+        side: CoordinatorSide,
+        watch: Watcher,
+        trust: CoordinatorTrust | None = None,
+    ) -> None:
         self._courier = courier
         self._folder = folder
         self._plan = folder.plan
@@ -52,7 +60,7 @@ class Rounds:
         self._side = side
         self._watch = watch
         self._release = folder.starting_release()
-        self._cohort = Cohort(courier, folder.plan, self._release, folder.settings, watch)
+        self._cohort = Cohort(courier, folder.plan, self._release, folder.settings, watch, trust)
         self._strategy: Strategy = strategy_for(folder.plan.training)
         self._started = time.monotonic()
 

@@ -36,13 +36,14 @@ class Settings:
 
     aggregation: name of the coordinator's side ("plain" or "secure"). synthetic: whether the sites' patients are
     invented, which the release's card then says. gather_seconds: how long to wait for named sites that have not
-    shown up. step_seconds: deadline for the answers to one step. attempts: attempts at one round before the run
-    stops. wait_seconds: pause between attempts.
+    shown up. greet_seconds: how long a connected node has to say which site it is. step_seconds: deadline for the
+    answers to one step. attempts: attempts at one round before the run stops. wait_seconds: pause between attempts.
     """
 
     aggregation: str = "plain"
     synthetic: bool = False
     gather_seconds: float = 600.0
+    greet_seconds: float = 60.0
     step_seconds: float = 3600.0
     attempts: int = 3
     wait_seconds: float = 30.0
@@ -115,6 +116,10 @@ class RunFolder:
                 where=str(folder),
                 fix="give the release that the plan names, or write its hash into the plan",
             )
+        try:
+            wire.decode(Plan, wire.encode(plan))
+        except WireError as fault:
+            raise RunError(f"the plan cannot be sent: {fault}", where=str(folder), fix="correct that field") from fault
         folder.mkdir(parents=True, exist_ok=True)
         existing = folder / "plan.cbor"
         if existing.exists():

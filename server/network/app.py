@@ -18,7 +18,9 @@ from ...privacy.secure_aggregation import SecureCoordinator, Terms
 from ..aggregation import Gathering
 from ..app import RUN_FOLDER, coordinate
 from ..errors import RunError
+from ..trust import CoordinatorTrust
 from .consortium import Consortium
+from .identity import load_identity
 
 app = ServerApp()
 
@@ -58,7 +60,8 @@ def main(grid: Grid, context: Context) -> None:
     folder = Path(named)
     consortium = Consortium(folder.parent.parent)
     try:
-        coordinate(grid, folder, {"secure": lambda gathering: secure(consortium, gathering)})
+        trust = CoordinatorTrust(load_identity(folder.parent.parent), lambda: known_sites(consortium))
+        coordinate(grid, folder, {"secure": lambda gathering: secure(consortium, gathering)}, trust=trust)
     except MedquorumError as fault:
         (folder / "stopped.txt").write_text(str(fault))
         raise

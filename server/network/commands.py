@@ -20,15 +20,18 @@ def init(
     consortium: Annotated[str, typer.Argument(help="The consortium's name.")],
     folder: Folder,
 ) -> None:
-    """Lay out a coordinator: its consortium and the authority that hospitals will pin."""
+    """Lay out a coordinator: its consortium, its identity and the authority, which hospitals will pin."""
+    from ...privacy.identity import fingerprint as words
     from .certificates import fingerprint, make_authority
     from .consortium import Consortium
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    Consortium.create(folder, consortium)
+    created = Consortium.create(folder, consortium)
     authority = make_authority(folder, consortium)
     typer.echo(f"Consortium {consortium} in {folder}. Send {authority} to the hospitals; its fingerprint, to be")
     typer.echo(f"compared by telephone, is SHA-256\n\n    {fingerprint(authority)}\n")
+    typer.echo("Its own identity signs the plans. The six words that every hospital compares when it enrols:\n")
+    typer.echo(f"    {' '.join(words(created.key))}\n")
     typer.echo(f"Next: medquorum coordinator serve --folder {folder} --name HOST")
 
 

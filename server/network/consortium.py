@@ -15,6 +15,7 @@ from ...privacy.enrolment import ConsortiumList, Enrolment, ListedSite, SignedEn
 from ...privacy.errors import PrivacyError
 from ...privacy.identity import fingerprint, same_fingerprint
 from .errors import EnrolmentError
+from .identity import create_identity
 
 MAX_SITES = 1000
 
@@ -39,10 +40,11 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """The consortium's name, as chosen at `coordinator init`."""
+class Founding:
+    """What `coordinator init` settles: the consortium's name and the coordinator's public key (Ed25519, 32 bytes)."""
 
     consortium: str
+    key: bytes
 
 
 class Consortium:
@@ -54,7 +56,8 @@ class Consortium:
 
     @classmethod
     def create(cls, folder: Path, name: str) -> Consortium:
-        """Lay out an empty consortium; EnrolmentError when the folder holds one of another name."""
+        """Lay out an empty consortium and the coordinator's identity; EnrolmentError when the folder holds one of
+        another name."""
         consortium = cls(folder)
         consortium._sites.mkdir(parents=True, exist_ok=True)
         if (folder / "consortium.cbor").exists():
@@ -63,14 +66,23 @@ class Consortium:
                     f"the folder holds the consortium {consortium.name!r}", where=str(folder), fix="choose another"
                 )
         else:
-            _replace(folder / "consortium.cbor", wire.encode(Name(name)))
+            _replace(folder / "consortium.cbor", wire.encode(Founding(name, create_identity(folder))))
         return consortium
 
     @property
     def name(self) -> str:
         """The consortium's name; EnrolmentError when the folder holds none."""
+        return self._founding.consortium
+
+    @property
+    def key(self) -> bytes:
+        """The coordinator's public key (32 bytes), which nodes pin; EnrolmentError when the folder holds none."""
+        return self._founding.key
+
+    @property
+    def _founding(self) -> Founding:
         try:
-            return wire.decode(Name, (self._folder / "consortium.cbor").read_bytes()).consortium
+            return wire.decode(Founding, (self._folder / "consortium.cbor").read_bytes())
         except (OSError, PrivacyError) as fault:
             raise EnrolmentError(
                 "no consortium here", where=str(self._folder), fix="run medquorum coordinator init first"
@@ -134,7 +146,7 @@ class Consortium:
     def listing(self) -> bytes:
         """What the front door publishes."""
         sites = tuple(ListedSite(one.signed, one.approved) for one in self.records().values() if not one.revoked)
-        return wire.encode(ConsortiumList(self.name, sites))
+        return wire.encode(ConsortiumList(self.name, self.key, sites))
 
     def _of(self, site: str) -> Record:
         record = self.records().get(site)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ EngineName = Literal["inprocess", "ray"]
 
 # Simulated sites are there or they are not: nothing is gained by waiting for one.
 SETTINGS = Settings(aggregation="plain", synthetic=False, gather_seconds=0.0, attempts=2, wait_seconds=0.0)
+RAY_START_SECONDS = 600.0
 
 
 def federate(
@@ -54,6 +56,9 @@ def federate(
     Raises RunError when `out` holds another run or the release is not the plan's, BusyError when another process
     carries it out, QuorumError when too few sites agree or answer (start again to go on).
     """
+    if engine == "ray":
+        # Its processes are still starting when the coordinator already greets.
+        settings = replace(settings, greet_seconds=RAY_START_SECONDS)
     RunFolder.prepare(out, plan, release, settings)
     outcomes: list[Outcome] = []
     app = server_app(sides, on_event, outcomes.append)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +88,23 @@ class NodeHost:
         return message_to_proto(reply(self._node, message_from_proto(proto))).SerializeToString()
 
 
-def _host(
-    folder: str, rights: SimulationRights | None, side: SiteSide | None
-) -> Any:  # a Ray handle has no type of its own
-    """The resident host of a node, started by whoever needs it first.
+# Ray ends an actor when the last handle in the process that started it is gone.
+_started: dict[str, Any] = {}  # Ray's handles have no type of their own
+
+
+def _host(folder: str, rights: SimulationRights | None, side: SiteSide | None) -> Any:
+    """The resident host of a node, started by whoever needs it first and found by name by everybody else.
 
     It asks Ray for no CPU: Flower's actors hold those while they wait for it, so that as many nodes work at a time as
     there are CPUs.
     """
     import ray
 
-    actor: Callable[..., Any] = ray.remote(NodeHost)
-    return actor.options(  # pyright: ignore[reportFunctionMemberAccess]  added by ray.remote
-        name=folder, get_if_exists=True, num_cpus=0, scheduling_strategy="SPREAD"
-    ).remote(folder, rights, side)
+    try:
+        return ray.get_actor(folder)
+    except ValueError:
+        # A node's messages come one after the other, so nobody else is starting it now.
+        resident: Any = ray.remote(NodeHost)
+        placed = resident.options(name=folder, num_cpus=0, scheduling_strategy="SPREAD")
+        _started[folder] = placed.remote(folder, rights, side)
+        return _started[folder]

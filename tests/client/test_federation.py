@@ -16,13 +16,16 @@ from medquorum.client.aggregation import Part, plain
 from medquorum.client.node import Node
 from medquorum.client.policy import Policy
 from medquorum.client.rights import SimulationRights
+from medquorum.client.trust import Trust
 from medquorum.models.checkpoint import Release
 from medquorum.models.parameters import to_vector
 from medquorum.privacy import dpsgd, wire
 from medquorum.privacy.aggregation import PlainVector, SiteAggregation
 from medquorum.privacy.errors import WireError
+from medquorum.privacy.identity import Identity
 from medquorum.privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
 from medquorum.privacy.plan import Plan
+from medquorum.privacy.plan_signatures import sign_plan
 
 _spec = importlib.util.spec_from_file_location("hospitals", Path(__file__).parents[1] / "hospitals.py")
 assert _spec is not None and _spec.loader is not None
@@ -30,6 +33,8 @@ hospitals = sys.modules.setdefault("hospitals", importlib.util.module_from_spec(
 _spec.loader.exec_module(hospitals)
 
 PATIENTS = 6
+COORDINATOR = Identity.create()
+TRUST = Trust("tests", COORDINATOR.public, Identity.create())
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,7 @@ def plan(release: Release, request: pytest.FixtureRequest) -> Plan:
 
 
 def invite(node: Node, plan: Plan, release: Release) -> Countersignature:
-    invitation = Invitation(wire.encode(plan), *release.to_bytes())
+    invitation = Invitation(wire.encode(plan), *release.to_bytes(), sign_plan(COORDINATOR, plan))
     return wire.decode(Countersignature, node.answer("query", wire.encode(invitation)))
 
 
@@ -231,10 +236,10 @@ def test_a_site_without_reviewed_patients_refuses(tmp_path: Path, plan: Plan, re
 
 
 def test_what_only_a_simulation_may_do(folder: Path, plan: Plan, release: Release) -> None:
-    open_plan = replace(plan, privacy=replace(plan.privacy, mode="none"))
+    open_plan = replace(plan, name="without privacy", privacy=replace(plan.privacy, mode="none"))
     with Node.open(folder, hospitals.RIGHTS) as node:
         assert invite(node, open_plan, release).accepted
-    with Node.open(folder) as node:
+    with Node.open(folder, trust=TRUST) as node:
         assert "only in simulation" in invite(node, open_plan, release).reason
         assert "only in simulation" in ask(node, step(open_plan, model(release))).refusal
         assert invite(node, plan, release).accepted
@@ -242,7 +247,7 @@ def test_what_only_a_simulation_may_do(folder: Path, plan: Plan, release: Releas
         evaluation = step(plan, model(release), purpose="evaluation")
         assert "only in simulation" in ask(node, evaluation).refusal
         assert not [charge for charge in node.ledger.charges() if charge.plan_hash == plan.hash]
-    with Node.open(folder, side=plain) as node:
+    with Node.open(folder, side=plain, trust=TRUST) as node:
         assert "only to encrypted sums" in ask(node, step(plan, model(release))).refusal
 
 
@@ -264,7 +269,7 @@ def test_without_a_simulation_noise_comes_from_the_operating_system(folder: Path
         assert (part.site, part.round, part.length) == ("a", 1, len(model(release)) // 4)
         return Masked()
 
-    with Node.open(folder, side=side) as node, pytest.MonkeyPatch.context() as patch:
+    with Node.open(folder, side=side, trust=TRUST) as node, pytest.MonkeyPatch.context() as patch:
         patch.setattr(dpsgd, "train", spy)
         invite(node, plan, release)
         assert ask(node, step(plan, model(release))).payload == b"masked"

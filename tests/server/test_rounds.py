@@ -89,7 +89,7 @@ class Network(LocalGrid):
     """The scripted sites as a grid; those in `away` are not connected, those in `silent` never answer a step."""
 
     def __init__(self, sites: Iterable[Site]) -> None:
-        self.sites = {number: site for number, site in enumerate(sites, start=1)}
+        self.sites = dict(enumerate(sites, start=1))
         super().__init__({number: partial(reply, site) for number, site in self.sites.items()})
         self.away: set[str] = set()
         self.silent: set[str] = set()
@@ -250,7 +250,7 @@ def test_a_site_that_comes_back_is_invited_and_takes_part(tmp_path: Path) -> Non
     assert outcome.missing == ()
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     """Stands for the coordinator's death."""
 
 
@@ -266,9 +266,9 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, strategy: str, momen
     def watch(event: progress.Event) -> None:
         number = event.log.round if isinstance(event, progress.RoundFinished) else getattr(event, "round", 0)
         if type(event).__name__ == moment and number == rounds.get(moment, 2):
-            raise Stop
+            raise StoppedError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         carry_out(tmp_path / "stopped", network, plan, watch=watch)
     events: list[progress.Event] = []
     outcome = carry_out(tmp_path / "stopped", network, plan, watch=events.append)

@@ -31,8 +31,8 @@ def test_fedadam_follows_algorithm_2_of_reddi_et_al() -> None:
     )
     second = strategy.step(first, np.array([0.0, 0.4]))
     # m = 0.9 m + 0.1 u = (0.09, 0.022); v = 0.99 v + 0.01 u^2 = (0.00999801, 0.00209401)
-    expected = first + [0.1 * 0.09 / (0.00999801**0.5 + 0.01), 0.1 * 0.022 / (0.00209401**0.5 + 0.01)]
-    assert second == pytest.approx(expected, rel=1e-12)
+    moved = np.array([0.1 * 0.09 / (0.00999801**0.5 + 0.01), 0.1 * 0.022 / (0.00209401**0.5 + 0.01)])
+    assert second == pytest.approx(first + moved, rel=1e-12)
 
 
 def test_fedadam_restored_goes_on_as_if_it_had_never_stopped() -> None:
