@@ -23,9 +23,14 @@ from .errors import ServerError
 from .outcome import SiteBytes
 
 Kind = Literal["query", "train", "evaluate"]
+_GREETING = wire.encode(Greeting())
 
 # Flower's own grids pull about this often; a grid that answers at once is never waited for.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+# A node answers one message after another, so one that answers a later greeting first has lost the earlier message:
+# its process was started again. Greeting the silent ones now and then costs little and spares the whole deadline.
+_FIRST_PROBE, _LONGEST_PROBE = 5.0, 60.0
+_LOST = "its node was started again and lost the message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +143,31 @@ class Courier:
         waiting: dict[str, str] = {}
         faults: dict[str, str] = {}
         for name, (node, body) in parcels.items():
-            content = RecordDict({"message": ConfigRecord({"body": body})})
-            message = Message(content, node, kind, ttl=max(seconds, 1.0), group_id=group)
-            pushed = [one for one in self._grid.push_messages([message]) if one]
+            pushed = self._push(node, kind, body, deadline, group)
             if pushed:
                 waiting[pushed[0]] = name
             else:
                 faults[name] = "the message could not be handed to Flower"
         answers: dict[str, bytes] = {}
         pause = _FIRST_PAUSE
+        probes: dict[str, str] = {}
+        lost: set[str] = set()
+        probe_at, probe_pause = time.monotonic() + _FIRST_PROBE, _FIRST_PROBE
         while waiting:
-            replies = list(self._grid.pull_messages(list(waiting)))
+            if time.monotonic() >= probe_at:
+                probe_pause = min(2.0 * probe_pause, _LONGEST_PROBE)
+                probe_at = time.monotonic() + probe_pause
+                for name in set(waiting.values()) - set(probes.values()):
+                    probes |= dict.fromkeys(self._push(parcels[name][0], "query", _GREETING, deadline, group), name)
+            # Whoever answered a probe at the last look has had its say on the message itself by this one.
+            settled = lost.copy()
+            replies = list(self._grid.pull_messages([*waiting, *probes]))
             for reply in replies:
-                name = waiting.pop(reply.metadata.reply_to_message_id, None)
+                answered = reply.metadata.reply_to_message_id
+                if answered in probes:
+                    lost.add(probes.pop(answered))
+                    continue
+                name = waiting.pop(answered, None)
                 if name is None:
                     continue
                 body = _body(reply)
@@ -160,6 +177,10 @@ class Courier:
                         on_answer(name)
                 else:
                     faults[name] = body
+            for identifier, name in list(waiting.items()):
+                if name in settled:
+                    faults[name] = _LOST
+                    del waiting[identifier]
             if not waiting or time.monotonic() >= deadline:
                 break
             if replies:
@@ -169,6 +190,12 @@ class Courier:
                 pause = min(2.0 * pause, _LONGEST_PAUSE)
         faults.update(dict.fromkeys(waiting.values(), f"no answer within {seconds:g} s"))
         return answers, faults
+
+    def _push(self, node: int, kind: Kind, body: bytes, deadline: float, group: str) -> list[str]:
+        """Hand one message to Flower; its identifier, or nothing when it could not be handed over."""
+        content = RecordDict({"message": ConfigRecord({"body": body})})
+        message = Message(content, node, kind, ttl=max(deadline - time.monotonic(), 1.0), group_id=group)
+        return [one for one in self._grid.push_messages([message]) if one]
 
     @staticmethod
     def _count(ledger: dict[str, int], site: str, size: int) -> None:
