@@ -1,7 +1,6 @@
 """What a backbone is: the part of the network that turns an input into maps of features at one or more strides.
 
-A head, a loss or a heatmap sees only feature maps, so a backbone for volumes or waveforms is another subclass with
-another number of spatial axes; nothing downstream asks where its maps came from.
+Everything after it sees only feature maps and never asks what they were made from.
 """
 
 from __future__ import annotations

@@ -15,11 +15,15 @@ from torch.nn import functional as F
 
 
 def multiscale(taps: tuple[Tensor, ...], grid: tuple[int, int]) -> Tensor:
-    """Maps (B,C_l,h_l,w_l) of L layers -> (B, sum C_l, *grid). The mean over the grid has unit norm."""
+    """Maps (B,C_l,h_l,w_l) of L layers -> (B, sum C_l, *grid). The mean over the grid has unit norm.
+
+    The result is contiguous whatever the layout of the maps: Opacus 1.6 computes wrong per-example gradients from
+    channels_last inputs.
+    """
     layers = [_standardise(_to_grid(tap, grid)) for tap in taps]
     features = torch.cat(layers, dim=1)
     average = features.mean(dim=(2, 3), keepdim=True)
-    return features / (average.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+    return (features / (average.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()).contiguous()
 
 
 def _to_grid(tap: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -65,6 +65,6 @@ def _fault(layer: nn.Module) -> tuple[str, str] | None:
             return f"a lazily shaped {name}", "run one forward pass first"
         if parameter.requires_grad and parameter.dtype not in (torch.float32, torch.float64):
             return f"a {name} in {parameter.dtype}", "keep parameters in float32"
-        if not parameter.is_contiguous():
+        if parameter.requires_grad and not parameter.is_contiguous():
             return f"a {name} that is not contiguous (channels_last)", "use .to(memory_format=torch.contiguous_format)"
     return None

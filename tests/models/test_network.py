@@ -52,11 +52,13 @@ def test_frozen_efficientnet_gives_compact_normalised_features(size: int) -> Non
     features = net.features(torch.rand(3, 1, size, size))
     assert features.shape == (3, 472, size // 16, size // 16)
     assert not features.requires_grad
+    assert features.is_contiguous()  # Opacus is wrong on channels_last, in which the backbone runs
     assert torch.allclose(features.mean(dim=(2, 3)).norm(dim=1), torch.ones(3), atol=1e-5)
     assert features.abs().max() < 100.0  # far inside float16
     assert (features.half().float() - features).norm() < 1e-3 * features.norm()
     assert net.trainable() is net.head
     require_private(net.trainable())
+    require_private(net)
     assert all(not parameter.requires_grad for parameter in net.backbone.parameters())
     assert not net.train().backbone.training
 
