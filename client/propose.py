@@ -29,7 +29,8 @@ Progress = Callable[[int, int], None]
 
 # A region is proposed for a finding whose calibrated probability reaches this.
 PRESENT_FROM = 0.5
-_OUTSIDE_BATCH = 256
+# Proposals of several batches go into one transaction: each one waits for the disk and rewrites the same pages.
+_TRANSACTION = 128
 _MOST_WORKERS = 8
 
 
@@ -71,9 +72,9 @@ def propose(
     """Propose for every stored image without a proposal of this release, or for the `instances` given.
 
     The first frame of an image is looked at. Images outside the release's modality, body part or view get a proposal
-    that is not applicable, with the reason and no finding. Probabilities are sigmoid(logit / temperature). Each
-    batch is stored in one transaction, so that an interrupted run continues where it stopped. An image that does not
-    decode is in the report and gets no proposal.
+    that is not applicable, with the reason and no finding. Probabilities are sigmoid(logit / temperature). What is
+    proposed is stored every hundred images or so, so that an interrupted run continues near where it stopped. An image
+    that does not decode is in the report and gets no proposal.
 
     `threads` batches (default: as many as torch has threads, at most 8) are worked on at once, each decoded, passed
     through the network and searched for regions by one thread, while the caller's thread stores them in their order.
@@ -96,8 +97,8 @@ def propose(
         if progress is not None and count:
             progress(settled, len(rows))
 
-    for start in range(0, len(outside), _OUTSIDE_BATCH):
-        batch = outside[start : start + _OUTSIDE_BATCH]
+    for start in range(0, len(outside), _TRANSACTION):
+        batch = outside[start : start + _TRANSACTION]
         store.add_proposals(batch)
         settle(len(batch))
     failed: list[Failed] = []
@@ -109,10 +110,17 @@ def propose(
         try:
             # The limit is each thread's own, but threads that begin later inherit the last one set: hence `finally`.
             with ThreadPoolExecutor(width, "propose", torch.set_num_threads, (max(1, before // width),)) as pool:
+                waiting: list[Proposal] = []
                 for proposals, faults in in_order(pool, worker, batches, width + 1):
-                    store.add_proposals(proposals)
                     failed += faults
-                    settle(len(proposals) + len(faults))
+                    settle(len(faults))
+                    waiting += proposals
+                    if len(waiting) >= _TRANSACTION:
+                        store.add_proposals(waiting)
+                        settle(len(waiting))
+                        waiting = []
+                store.add_proposals(waiting)
+                settle(len(waiting))
         finally:
             torch.set_num_threads(before)
     seconds = time.perf_counter() - started
