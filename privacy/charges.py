@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from .accounting import epsilon
 from .calibration import most, steps_within
@@ -22,6 +23,7 @@ from .events import GaussianSteps
 
 # Two accountings of one budget may differ in their last bits.
 SLACK = 1e-9
+YEAR = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class Opening:
 class Charge:
     """One link: what was charged for one (plan, purpose, round, attempt), whether or not it was ever released.
 
-    plan_epsilon and plan_delta are the plan's own budget; at is UTC in ISO 8601 and only informs; previous is the
-    hash of the link before (32 bytes).
+    plan_epsilon and plan_delta are the plan's own budget; at is UTC in ISO 8601, as the machine's clock said (see
+    committed_in_year); previous is the hash of the link before (32 bytes).
     """
 
     sequence: int
@@ -77,6 +79,22 @@ def committed(charges: Sequence[Charge]) -> float:
     return math.fsum(charge.plan_epsilon for charge in plans(charges).values())
 
 
+def committed_in_year(charges: Sequence[Charge], now: datetime) -> float:
+    """The sum of the full epsilons of the plans that were charged anything in the 365 days up to `now` (aware).
+
+    A charge counts as no older than those before it in the chain, and one whose time is still to come counts too, so
+    that a clock that is or was set back frees nothing. A clock set forward cannot be told from time that passed.
+    """
+    counted: dict[bytes, float] = {}
+    latest: datetime | None = None
+    for charge in charges:
+        at = datetime.fromisoformat(charge.at)
+        latest = at if latest is None else max(latest, at)
+        if latest > now - YEAR:
+            counted[charge.plan_hash] = charge.plan_epsilon
+    return math.fsum(counted.values())
+
+
 def affordable(
     opening: Opening, charges: Sequence[Charge], event: GaussianSteps, plan_hash: bytes | None, delta: float
 ) -> int:
@@ -99,8 +117,11 @@ def affordable(
     return most(fits)
 
 
-def admit(opening: Opening, charges: Sequence[Charge], wanted: Charge) -> None:
-    """Raise BudgetError, with the figures that would work, unless `wanted` may be the next charge."""
+def admit(opening: Opening, charges: Sequence[Charge], wanted: Charge, year_cap: float = math.inf) -> None:
+    """Raise BudgetError, with the figures that would work, unless `wanted` may be the next charge.
+
+    year_cap bounds `committed_in_year`, this charge included.
+    """
     name = (wanted.plan_hash, wanted.purpose, wanted.round, wanted.attempt)
     where = (
         f"ledger of {opening.site!r}, plan {wanted.plan_hash.hex()[:12]}, {wanted.purpose} round {wanted.round} "
@@ -130,6 +151,7 @@ def admit(opening: Opening, charges: Sequence[Charge], wanted: Charge) -> None:
             where=where,
             fix="a plan's budget is fixed once countersigned; make a new plan",
         )
+    _admit_year(charges, wanted, year_cap, where)
     done = events_of(charges, wanted.plan_hash)
     cost = epsilon((*done, *wanted.events), wanted.plan_delta)
     if cost > wanted.plan_epsilon + SLACK:
@@ -138,6 +160,17 @@ def admit(opening: Opening, charges: Sequence[Charge], wanted: Charge) -> None:
             f"({epsilon(done, wanted.plan_delta):.4g} charged so far; every attempt counts)",
             where=where,
             fix="end the plan here and release what it has, or make a new plan within what the cap leaves",
+        )
+
+
+def _admit_year(charges: Sequence[Charge], wanted: Charge, year_cap: float, where: str) -> None:
+    year = committed_in_year((*charges, wanted), datetime.fromisoformat(wanted.at))
+    if year > year_cap + SLACK:
+        raise BudgetError(
+            f"with this plan's {wanted.plan_epsilon:g} the site would have committed epsilon {year:.4g} within 365 "
+            f"days, and its cap for a year is {year_cap:g}",
+            where=where,
+            fix="wait until earlier plans are a year old, or plan with less epsilon",
         )
 
 

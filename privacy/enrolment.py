@@ -60,9 +60,11 @@ class ListedSite:
 
 @dataclass(frozen=True, slots=True)
 class ConsortiumList:
-    """What the front door publishes: the consortium's name and its sites."""
+    """What the front door publishes: the consortium's name, the coordinator's identity (Ed25519 public key, 32 bytes)
+    and the sites. A node pins the key when it enrols, and its admin compares the key's six words by telephone."""
 
     consortium: str
+    key: bytes
     sites: tuple[ListedSite, ...]
 
 

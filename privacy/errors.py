@@ -17,6 +17,12 @@ class WireError(PrivacyError, BadInputError):
     """Bytes that are not one of our messages, or not in their one canonical form."""
 
 
+class VersionError(WireError):
+    """The two ends run versions that do not speak to each other."""
+
+    number = "MQ305"
+
+
 class UnaccountableError(PrivacyError, RefusedError):
     """A privacy figure was asked for that cannot be proved, so nothing may run under it."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 import os
 import sqlite3
 from collections.abc import Generator, Sequence
@@ -133,6 +134,10 @@ class Ledger:
         """The sum of the started plans' full epsilons: what is proved of all releases together, and held by the cap."""
         return rules.committed(self.charges())
 
+    def committed_in_year(self) -> float:
+        """The part of `committed` that was charged in the last 365 days; a clock set back frees none of it."""
+        return rules.committed_in_year(self.charges(), datetime.datetime.now(datetime.UTC))
+
     def committed_delta(self) -> float:
         """The sum of the started plans' deltas: the delta that goes with `committed`."""
         return sum(charge.plan_delta for charge in rules.plans(self.charges()).values())
@@ -159,10 +164,12 @@ class Ledger:
         events: Sequence[GaussianSteps],
         plan_epsilon: float,
         plan_delta: float | None = None,
+        year_cap: float = math.inf,
     ) -> Charge:
         """Charge `events` to the plan; the charge is on disk when this returns, and only then may anything be released.
 
-        plan_epsilon is the plan's own cap, plan_delta its delta (default: the ledger's). Each (plan, purpose, round,
+        plan_epsilon is the plan's own cap, plan_delta its delta (default: the ledger's), year_cap the site's bound on
+        what all plans may commit within 365 days (see charges.committed_in_year). Each (plan, purpose, round,
         attempt) can be charged once: a retry is a new attempt with a new charge. Raises BudgetError, with the figures
         that would work, when the plan would pass its own epsilon, the plans together the cap, a delta is too large,
         the plan's budget differs from the one it started with, or the charge is a repetition; LedgerError when the
@@ -186,7 +193,7 @@ class Ledger:
                 )
                 entry = wire.encode(charge)
                 wire.decode(Charge, entry)  # what could not be read back would close the ledger for good
-                rules.admit(opening, charges, charge)
+                rules.admit(opening, charges, charge, year_cap)
                 connection.execute(
                     "INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (charge.sequence, plan_hash, purpose, round, attempt, entry, _hash(entry)),

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import __version__
 from .aggregation import Purpose
 
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """Asks a node which site it is."""
+    """Asks a node which site it is, and says which version of medquorum asks."""
+
+    version: str = __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +29,28 @@ class Introduction:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """A plan put before a site, with the starting release's card (JSON) and tensors (safetensors)."""
+    """A plan put before a site, with the starting release's card (JSON) and tensors (safetensors).
+
+    signature: the coordinator's over the plan (64 bytes, see plan_signatures); empty only in simulation."""
 
     plan: bytes
     card: bytes
     tensors: bytes
+    signature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Countersignature:
-    """A site's word on a plan: accepted under its own epsilon cap, or refused with a reason for the operator."""
+    """A site's word on a plan: accepted under its own epsilon cap, or refused with a reason for the operator.
+
+    signature: the site's over the rest (64 bytes, see plan_signatures); empty only in simulation."""
 
     plan_hash: bytes
     site: str
     accepted: bool
     epsilon_cap: float
     reason: str
+    signature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

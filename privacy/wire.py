@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import cbor2
 
-from .errors import WireError
+from .errors import VersionError, WireError
 
 SCHEMA_VERSION = 1
 MAX_DEPTH = 16
@@ -38,11 +38,21 @@ def digest(message: Any) -> bytes:
     return hashlib.sha256(encode(message)).digest()
 
 
+def kind_of(data: bytes) -> str:
+    """The class name that bytes give themselves, for choosing what to decode them as; "" when they give none."""
+    try:
+        plain: Any = cbor2.loads(data, max_depth=MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False)
+    except Exception:  # as in decode
+        return ""
+    kind = typing.cast("dict[Any, Any]", plain).get("kind") if isinstance(plain, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
 def decode(kind: type[T], data: bytes) -> T:
     """Read canonical bytes back into a `kind`.
 
-    Raises WireError when the bytes are not CBOR, are another kind or schema version, hold unknown, missing or
-    mistyped fields, break a rule of the dataclass itself, or are not in canonical form.
+    Raises WireError when the bytes are not CBOR, are another kind or schema version (then VersionError), hold unknown,
+    missing or mistyped fields, break a rule of the dataclass itself, or are not in canonical form.
     """
     try:
         plain: Any = cbor2.loads(data, max_depth=MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False)
@@ -160,7 +170,7 @@ def _from_map(kind: type[Any], plain: Any, where: str) -> Any:
     if given.get("kind") != kind.__name__:
         raise WireError(f"should be a {kind.__name__}, is {given.get('kind')!r}", where=where)
     if given.get("v") != SCHEMA_VERSION:
-        raise WireError(
+        raise VersionError(
             f"schema version {given.get('v')!r} is not spoken here (this is {SCHEMA_VERSION})",
             where=where,
             fix="update medquorum on the older side",

@@ -47,6 +47,7 @@ def enrol(
     proxy: Annotated[str, typer.Option(help="The hospital's HTTP proxy, if connections must go through one.")] = "",
 ) -> None:
     """Ask to join a consortium with this site's own keys."""
+    from ...privacy.identity import fingerprint
     from ..store import Store
     from .enrol import authority_fingerprint
     from .enrol import enrol as send
@@ -58,6 +59,8 @@ def enrol(
     _say(f"Authority's certificate: SHA-256 {authority_fingerprint(authority)}")
     others = send(settings, site, Endpoint(address, authority, proxy or None))
     _say(f"Asked to join as {site}. Read these six words to the operator by telephone:\n\n    {_words(settings)}\n")
+    _say("and let the operator read the coordinator's; if they are not these, do not go on:\n")
+    _say(f"    {' '.join(fingerprint(settings.coordinator().key))}\n")
     _say(f"Other sites listed: {', '.join(others) or 'none yet'}.")
     _say(f"Next, for each of them: medquorum node trust SITE --folder {folder}; then: medquorum node run")
 
@@ -114,7 +117,8 @@ def run(folder: Folder) -> None:
     transport = FleetTransport(settings.endpoint(), settings.flower_key())
     with Node.open(folder) as probe:
         minimum = max(3, probe.policy.minimum_quorum)
-    with Node.open(folder, side=secure_side(settings.identity(), settings.roster, minimum)) as opened:
+    trust = settings.trust()
+    with Node.open(folder, side=secure_side(trust.identity, settings.roster, minimum), trust=trust) as opened:
         resident = Resident(transport, lambda message: reply(opened, message))
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, lambda *_: resident.stop())

@@ -12,6 +12,7 @@ from ... import __version__
 from ...privacy import wire
 from ...privacy.enrolment import ConsortiumList, Enrolment, SignedEnrolment, open_enrolment, sign_enrolment
 from ...privacy.errors import PrivacyError
+from ...privacy.identity import KEY_BYTES
 from .errors import ConnectionLostError, SettingsError, UntrustedError
 from .fleet import Endpoint, tls_context
 from .settings import Coordinator, NetworkSettings
@@ -29,10 +30,10 @@ def authority_fingerprint(path: Path) -> str:
 
 
 def enrol(settings: NetworkSettings, site: str, endpoint: Endpoint) -> tuple[str, ...]:
-    """Send the site's enrolment and remember the coordinator; returns the other sites that are listed.
+    """Send the site's enrolment, remember the coordinator and pin its key; returns the other sites that are listed.
 
-    Raises ConnectionLostError or UntrustedError when the front door cannot be reached or is another's, SettingsError
-    when it refuses the enrolment, with its reason.
+    Raises ConnectionLostError or UntrustedError when the front door cannot be reached or is another's, or shows another
+    identity than the pinned one; SettingsError when it refuses the enrolment, with its reason.
     """
     identity = settings.identity()
     node_key = _public_pem(settings)
@@ -41,7 +42,10 @@ def enrol(settings: NetworkSettings, site: str, endpoint: Endpoint) -> tuple[str
     if receipt != wire.encode(signed):
         raise UntrustedError("the coordinator acknowledged something else", where=endpoint.address)
     listing = consortium(endpoint)
-    settings.join(site, Coordinator(listing.consortium, endpoint.address, endpoint.proxy or ""), _read(endpoint))
+    if len(listing.key) != KEY_BYTES:
+        raise UntrustedError("the coordinator shows no identity", where=endpoint.address)
+    coordinator = Coordinator(listing.consortium, endpoint.address, endpoint.proxy or "", listing.key)
+    settings.join(site, coordinator, _read(endpoint))
     return tuple(one.site for one in _valid(listing) if one.site != site)
 
 

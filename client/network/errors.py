@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...errors import BadInputError, RefusedError
+from ...privacy.errors import VersionError
 from ..errors import NodeError
 
 
@@ -30,10 +31,8 @@ class ClockError(NotAdmittedError):
     number = "MQ304"
 
 
-class VersionError(NotAdmittedError):
-    """The two ends run versions that do not speak to each other."""
-
-    number = "MQ305"
+class FlowerVersionError(VersionError, NotAdmittedError):
+    """The coordinator's SuperLink does not speak to this node's version of Flower."""
 
 
 class SettingsError(NodeError, BadInputError):

@@ -44,7 +44,7 @@ from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from .errors import ClockError, ConnectionLostError, NotAdmittedError, UntrustedError, VersionError
+from .errors import ClockError, ConnectionLostError, FlowerVersionError, NotAdmittedError, UntrustedError
 
 HEARTBEAT_SECONDS = 20.0
 # SuperLink takes a node for gone after this; generous, so that a slow training step does not look like a loss.
@@ -265,7 +265,7 @@ class FleetTransport:
 def _not_admitted(answer: httpx.Response, where: str) -> NotAdmittedError:
     """Why a signed request was refused. The signature is over the time, so a wrong clock looks like a wrong key."""
     if notice := answer.headers.get(VERSION_NOTICE):
-        return VersionError(f"the coordinator refuses this version ({notice})", where=where, fix=_SAME_VERSION)
+        return FlowerVersionError(f"the coordinator refuses this version ({notice})", where=where, fix=_SAME_VERSION)
     with contextlib.suppress(TypeError, ValueError):
         theirs = parsedate_to_datetime(answer.headers.get("date", ""))
         apart = abs((datetime.now(UTC) - theirs).total_seconds())

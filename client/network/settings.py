@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ...privacy import wire
 from ...privacy.errors import PrivacyError
-from ...privacy.identity import Identity
+from ...privacy.identity import Identity, fingerprint
 from ...privacy.roster import Roster, found, open_roster, sign_roster
 from ..keys import NodeKey
-from .errors import SettingsError
+from ..trust import Trust
+from .errors import SettingsError, UntrustedError
 from .fleet import Endpoint
 
 ADMIT = "run medquorum node enrol first"
@@ -27,11 +28,13 @@ ADMIT = "run medquorum node enrol first"
 
 @dataclass(frozen=True, slots=True)
 class Coordinator:
-    """Whom this node talks to: the consortium's name, host:port, and a proxy ("" for none)."""
+    """Whom this node talks to: the consortium's name, host:port, a proxy ("" for none), and the coordinator's public
+    key (Ed25519, 32 bytes), which is pinned: plans count only under its signature."""
 
     consortium: str
     address: str
     proxy: str
+    key: bytes
 
 
 class NetworkSettings:
@@ -80,7 +83,18 @@ class NetworkSettings:
         return key
 
     def join(self, site: str, coordinator: Coordinator, authority: bytes) -> None:
-        """Remember the coordinator and begin a roster with this site alone, unless there is one already."""
+        """Remember the coordinator and begin a roster with this site alone, unless there is one already.
+
+        Raises UntrustedError when another key is pinned: only a person may decide that it is replaced.
+        """
+        path = self._folder / "coordinator.cbor"
+        if path.exists() and self.coordinator().key != coordinator.key:
+            raise UntrustedError(
+                f"the coordinator shows another identity ({' '.join(fingerprint(coordinator.key))}) than the one that "
+                f"this node pinned ({' '.join(fingerprint(self.coordinator().key))})",
+                where=coordinator.address,
+                fix=f"telephone the operator; only if the new words are theirs, remove {path} and enrol again",
+            )
         self._write("authority.pem", authority)
         self._write("coordinator.cbor", wire.encode(coordinator))
         if not (self._folder / "roster.cbor").exists():
@@ -98,6 +112,11 @@ class NetworkSettings:
         """Where to connect to, and how to know it."""
         coordinator = self.coordinator()
         return Endpoint(coordinator.address, self.authority, coordinator.proxy or None)
+
+    def trust(self) -> Trust:
+        """Whom this node believes and as whom it speaks; SettingsError before `join`."""
+        coordinator = self.coordinator()
+        return Trust(coordinator.consortium, coordinator.key, self.identity())
 
     def roster(self) -> Roster:
         """The sites that this node's admin trusts; RosterError when it was altered, SettingsError before `join`."""
