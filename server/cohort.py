@@ -42,7 +42,6 @@ class Cohort:
         self._names = tuple(site.name for site in plan.sites)
         self._agreed: set[str] = set()
         self._missing: dict[str, Missing] = {}
-        self._unknown: tuple[str, ...] = ()
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -91,7 +90,7 @@ class Cohort:
         absent = [site for site in self._names if site not in self.present and not self._has_refused(site)]
         if not absent:
             return
-        self._unknown = self._courier.locate(absent, self._settings.greet_seconds)
+        self._courier.locate(absent, self._settings.greet_seconds)
         for site, reason in self._courier.strangers.items():
             self._missing[site] = Missing(site, reason, True)
         invitees = [site for site in absent if site in self._courier.located and site not in self._agreed]

@@ -67,8 +67,8 @@ class Courier:
         sites = sorted(self._down.keys() | self._up.keys())
         return tuple(SiteBytes(site, self._down.get(site, 0), self._up.get(site, 0)) for site in sites)
 
-    def locate(self, sites: Iterable[str], seconds: float) -> tuple[str, ...]:
-        """Ask the connected nodes that are not known yet who they are; return why some of them did not say.
+    def locate(self, sites: Iterable[str], seconds: float) -> None:
+        """Ask the connected nodes that are not known yet who they are.
 
         Raises ServerError when two connected nodes claim the same one of `sites`.
         """
@@ -103,7 +103,6 @@ class Courier:
             self._nodes[site] = int(name)
             self._count(self._down, site, len(body))
             self._count(self._up, site, len(answer))
-        return tuple(sorted(set(faults.values())))
 
     def send(
         self,
