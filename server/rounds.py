@@ -63,13 +63,23 @@ class Rounds:
         self._cohort = Cohort(courier, folder.plan, self._release, folder.settings, watch, trust)
         self._strategy: Strategy = strategy_for(folder.plan.training)
         self._started = time.monotonic()
+        self._refused_once: set[str] = set()
+        self._refused_twice: set[str] = set()
 
     def run(self) -> Outcome:
         """Carry the run to its end and return what came of it.
 
-        Raises QuorumError when too few sites agree or answer; whatever was finished is kept and the same call goes
-        on from there. Raises RunError when the folder does not fit.
+        Raises QuorumError when too few sites agree or answer (`curable` when enough of them have not said no);
+        whatever was finished is kept and the same call goes on from there. Raises RunError when the folder does not
+        fit.
         """
+        try:
+            return self._run()
+        except QuorumError as fault:
+            fault.curable = self._within_reach()
+            raise
+
+    def _run(self) -> Outcome:
         found = self._folder.checkpoint()
         state = found or self._first_checkpoint()
         self._strategy.restore(state.strategy_state())
@@ -143,9 +153,12 @@ class Rounds:
             if result.opened is not None:
                 return _Update(result.opened, attempt, missing)
             self._watch(AttemptFailed("update", number, attempt, result.fault))
-            refused = sum(one.refused for one in missing)
-            # Sites that refuse will refuse again, while every further attempt costs the willing ones a charge.
-            if left == 0 or len(self._plan.sites) - refused < self._plan.quorum:
+            # Sites that refuse twice will refuse again, while every further attempt costs the willing ones a charge.
+            # One refusal may come of a node that was started again amid an attempt, which it then does not know.
+            refusing = {one.site for one in result.missing if one.refused}
+            self._refused_twice = refusing & self._refused_once
+            self._refused_once = refusing
+            if left == 0 or not self._within_reach():
                 raise QuorumError(
                     f"no sum was opened in {attempt} attempt(s): {result.fault}; missing: {describe(missing)}",
                     where=f"round {number} of {self._plan.rounds}",
@@ -154,6 +167,11 @@ class Rounds:
             time.sleep(self._settings.wait_seconds)
             self._cohort.gather()
         raise QuorumError("the settings allow no attempt", where="settings", fix="allow at least one attempt")
+
+    def _within_reach(self) -> bool:
+        """Whether enough sites for a quorum have not refused for good."""
+        refused = {one.site for one in self._cohort.missing if one.refused} | self._refused_twice
+        return len(self._plan.sites) - len(refused) >= self._plan.quorum
 
     def _measured(self, state: Checkpoint) -> Checkpoint:
         """The checkpoint with its model's AUROC for each finding, if the plan asks for it and it can be had."""

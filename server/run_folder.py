@@ -132,6 +132,19 @@ class RunFolder:
             _replace(existing, wire.encode(plan))
         _replace(folder / "settings.cbor", wire.encode(settings))
 
+    @staticmethod
+    def is_held(folder: Path) -> bool:
+        """Whether a process is carrying out the run in `folder` at this moment."""
+        path = folder / "lock"
+        if not path.exists():
+            return False
+        with path.open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Open a prepared run and hold it; RunError when it is none, BusyError when another process holds it."""

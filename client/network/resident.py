@@ -34,7 +34,7 @@ class Pace:
     busy_for: float = 20.0
     idle: float = 5.0
     fault_first: float = 0.5
-    fault_longest: float = 60.0
+    fault_longest: float = 10.0
     refused: float = 60.0
 
 

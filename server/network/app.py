@@ -21,6 +21,8 @@ from ..errors import RunError
 from ..trust import CoordinatorTrust
 from .consortium import Consortium
 from .identity import load_identity
+from .journal import Journal
+from .requests import note_end
 
 app = ServerApp()
 
@@ -61,7 +63,8 @@ def main(grid: Grid, context: Context) -> None:
     consortium = Consortium(folder.parent.parent)
     try:
         trust = CoordinatorTrust(load_identity(folder.parent.parent), lambda: known_sites(consortium))
-        coordinate(grid, folder, {"secure": lambda gathering: secure(consortium, gathering)}, trust=trust)
+        sides = {"secure": lambda gathering: secure(consortium, gathering)}
+        coordinate(grid, folder, sides, Journal(folder), trust)
     except MedquorumError as fault:
-        (folder / "stopped.txt").write_text(str(fault))
+        note_end(folder, fault)
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...errors import BadInputError
+from ...errors import BadInputError, RefusedError
 from ..errors import ServerError
 
 
@@ -16,6 +16,14 @@ class CertificateError(NetworkError, BadInputError):
 
 class SuperLinkError(NetworkError):
     """Flower's SuperLink did not start, or did not answer as expected."""
+
+
+class PlanChangedError(NetworkError, BadInputError):
+    """A plan file does not say any more what its run was begun with."""
+
+
+class RunStoppedError(NetworkError, RefusedError):
+    """A run stopped for good, and says why."""
 
 
 class EnrolmentError(NetworkError, BadInputError):

@@ -8,22 +8,25 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from ...errors import MedquorumError
 from ...models.checkpoint import Release
+from ...privacy import wire
 from ...privacy.plan import Plan
+from ..errors import BusyError, QuorumError, RunError
 from ..run_folder import RunFolder, Settings
 from .errors import EnrolmentError, NetworkError
 
-State = Literal["requested", "running", "finished", "stopped"]
+State = Literal["requested", "running", "waiting", "finished", "stopped"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One run: its folder, how it stands, and in words why it stopped."""
+    """One run: its folder, how it stands, and in words why it stopped or waits (to be tried again by itself)."""
 
     folder: Path
     state: State
@@ -33,6 +36,11 @@ class Request:
     def name(self) -> str:
         """The run's name, which is its folder's."""
         return self.folder.name
+
+    def require(self, plan: Plan) -> None:
+        """RunError unless the run is of this very plan."""
+        if (self.folder / "plan.cbor").read_bytes() != wire.encode(plan):
+            raise RunError("the folder holds a run of another plan", where=str(self.folder), fix="choose another name")
 
 
 def ask_for(coordinator: Path, name: str, plan: Plan, release: Release, settings: Settings) -> Request:
@@ -46,6 +54,36 @@ def ask_for(coordinator: Path, name: str, plan: Plan, release: Release, settings
     return mark(Request(folder, "requested"))
 
 
+def note_end(folder: Path, fault: MedquorumError) -> None:
+    """Leave word of why the process that carries out the run ends, for the service to read.
+
+    A quorum that may come back is waited for; another process that holds the run will say itself how it goes.
+    """
+    if isinstance(fault, BusyError):
+        return
+    state: State = "waiting" if isinstance(fault, QuorumError) and fault.curable else "stopped"
+    _write(folder / "ended.json", state, str(fault))
+
+
+def forget_end(folder: Path) -> None:
+    """Clear the word that the last process left, before the next one starts."""
+    (folder / "ended.json").unlink(missing_ok=True)
+
+
+def end_of(folder: Path) -> Request | None:
+    """How the process that carried out the run ended, once none does: finished, stopped or waiting, or None when it
+    was cut off."""
+    if (folder / "final").is_dir():
+        return Request(folder, "finished")
+    return _read(folder, folder / "ended.json") if (folder / "ended.json").exists() else None
+
+
+def find(coordinator: Path, name: str) -> Request | None:
+    """The run of this name, if it was ever asked for."""
+    folder = coordinator / "runs" / name
+    return read(folder) if _NAME.fullmatch(name) and (folder / "request.json").exists() else None
+
+
 def requests(coordinator: Path) -> list[Request]:
     """Every run asked for, by name."""
     return [read(path.parent) for path in sorted((coordinator / "runs").glob("*/request.json"))]
@@ -53,11 +91,20 @@ def requests(coordinator: Path) -> list[Request]:
 
 def read(folder: Path) -> Request:
     """How the run in `folder` stands; NetworkError when it was never asked for or cannot be read."""
-    path = folder / "request.json"
+    return _read(folder, folder / "request.json")
+
+
+def mark(request: Request) -> Request:
+    """Write down how a run stands, atomically."""
+    _write(request.folder / "request.json", request.state, request.detail)
+    return request
+
+
+def _read(folder: Path, path: Path) -> Request:
     try:
         held = json.loads(path.read_text())
         state, detail = held["state"], held["detail"]
-        if state not in ("requested", "running", "finished", "stopped") or not isinstance(detail, str):
+        if state not in get_args(State) or not isinstance(detail, str):
             raise ValueError("unknown state")
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise NetworkError(
@@ -66,14 +113,10 @@ def read(folder: Path) -> Request:
     return Request(folder, state, detail)
 
 
-def mark(request: Request) -> Request:
-    """Write down how a run stands, atomically."""
-    path = request.folder / "request.json"
+def _write(path: Path, state: State, detail: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    kept = asdict(request)
     with beside.open("w") as stream:
-        json.dump({"state": kept["state"], "detail": kept["detail"]}, stream)
+        json.dump({"state": state, "detail": detail}, stream)
         stream.flush()
         os.fsync(stream.fileno())
     beside.replace(path)
-    return request

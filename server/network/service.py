@@ -8,22 +8,46 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from ..run_folder import RunFolder
 from .certificates import issue
 from .consortium import Consortium
 from .errors import NetworkError, SuperLinkError
 from .front_door import Limits, front_door, serve
-from .requests import Request, mark, requests
+from .requests import Request, end_of, forget_end, mark, requests
+from .serving import serving
 from .superlink import LOOPBACK, SuperLink, running
 
 log = logging.getLogger("medquorum.coordinator")
 
 LOOK_SECONDS = 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 120.0
+
+
+@dataclass(slots=True)
+class _Started:
+    """A run that Flower was given: its number there, how far it was, and whether its process has been seen at work."""
+
+    flower: int
+    progress: int
+    seen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """How long to wait before a run is started again, and until when."""
+
+    seconds: float
+    until: float
+
+
+_NO_PAUSE = _Pause(_FIRST_PAUSE / 2.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +69,8 @@ class Service:
         self._consortium = Consortium(folder)
         self._stop = threading.Event()
         self._settled: dict[bytes, bool] = {}
-        self._flower_runs: dict[str, int] = {}
+        self._started: dict[str, _Started] = {}
+        self._pauses: dict[str, _Pause] = {}
         self.ready = threading.Event()
 
     def stop(self) -> None:
@@ -53,12 +78,17 @@ class Service:
         self._stop.set()
 
     def run(self) -> None:
-        """Serve until `stop`. A SuperLink that ends by itself is started again."""
+        """Serve until `stop`. A SuperLink that ends by itself is started again. NetworkError when another service
+        serves the folder or the port cannot be had."""
         log.info("consortium %s", self._consortium.name)
+        with serving(self._folder):
+            self._run()
+
+    def _run(self) -> None:
         inner = issue(self._folder, "loopback", (LOOPBACK, "localhost"))
         while not self._stop.is_set():
             self._settled.clear()
-            self._flower_runs.clear()
+            self._started.clear()
             try:
                 with running(self._folder / "flower", inner) as link:
                     self._serve(link)
@@ -71,6 +101,7 @@ class Service:
         return app
 
     def _serve(self, link: SuperLink) -> None:
+        link.stop_all_runs()
         outer = issue(self._folder, "front", self._address.names)
         app = front_door(
             f"https://{LOOPBACK}:{link.port}",
@@ -118,28 +149,47 @@ class Service:
                 log.info("site %s is shut out", site)
 
     def _attend(self, link: SuperLink, request: Request) -> None:
-        """Start a run that was asked for, notice one that ended, start one again that was cut off."""
+        """Start a run that was asked for, notice one that ended, start one again that was cut off or may be cured."""
         if request.state in ("finished", "stopped"):
             return
-        flower = self._flower_runs.get(request.name)
-        if flower is None:
-            self._start(link, request)
+        started = self._started.get(request.name)
+        if started is None:
+            if request.state == "requested" or time.monotonic() >= self._pauses.get(request.name, _NO_PAUSE).until:
+                self._start(link, request)
             return
-        over = link.run_is_over(flower)
+        if RunFolder.is_held(request.folder):
+            started.seen = True
+            return
+        # The process writes down how it ended before it lets go of the run, and Flower hears of a killed one late.
+        over = "its process is gone" if started.seen else link.run_is_over(started.flower)
         if over is None:
             return
-        del self._flower_runs[request.name]
-        if (request.folder / "final").is_dir():
-            mark(replace(request, state="finished", detail=""))
-            log.info("run %s is finished", request.name)
-        elif (reason := request.folder / "stopped.txt").exists():
-            mark(replace(request, state="stopped", detail=reason.read_text()))
-            log.error("run %s stopped: %s", request.name, reason.read_text())
-        else:
+        link.stop_run(started.flower)
+        del self._started[request.name]
+        end = end_of(request.folder)
+        if end is None:
             log.warning("run %s was cut off (%s); going on with it", request.name, over)
+        else:
+            mark(end)
+            log.log(logging.INFO if end.state == "finished" else logging.ERROR, "run %s: %s", end.name, end)
+        if end is None or end.state == "waiting":
+            self._pause(request, started)
+
+    def _pause(self, request: Request, started: _Started) -> None:
+        """Wait before the next start, longer each time that one made no progress."""
+        progress = _progress(request)
+        known = self._pauses.get(request.name, _NO_PAUSE)
+        seconds = _FIRST_PAUSE if progress != started.progress else min(2.0 * known.seconds, _LONGEST_PAUSE)
+        self._pauses[request.name] = _Pause(seconds, time.monotonic() + seconds)
 
     def _start(self, link: SuperLink, request: Request) -> None:
-        (request.folder / "stopped.txt").unlink(missing_ok=True)
-        self._flower_runs[request.name] = link.start_run(request.folder)
+        forget_end(request.folder)
+        self._started[request.name] = _Started(link.start_run(request.folder), _progress(request))
         mark(replace(request, state="running", detail=""))
         log.info("run %s is started", request.name)
+
+
+def _progress(request: Request) -> int:
+    """A number that changes whenever the run gets further."""
+    kept = request.folder / "checkpoint.cbor"
+    return kept.stat().st_mtime_ns if kept.exists() else 0

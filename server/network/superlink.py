@@ -162,6 +162,24 @@ class SuperLink:
             return f"{entry.status.sub_status}{detail}"
         return "unknown to SuperLink"
 
+    def stop_run(self, run: int) -> None:
+        """End a run whose process is gone; harmless when it is over."""
+        from flwr.proto.control_pb2 import StopRunRequest
+
+        with contextlib.suppress(SuperLinkError), self._control() as control:
+            control.StopRun(StopRunRequest(run_id=run))
+
+    def stop_all_runs(self) -> None:
+        """End whatever runs the database remembers: their processes died with the SuperLink before this one, and
+        their messages must reach no node any more."""
+        from flwr.proto.control_pb2 import ListRunsRequest
+
+        with self._control() as control:
+            listed = control.ListRuns(ListRunsRequest()).run_dict
+        for run, entry in listed.items():
+            if entry.status.status != "finished":
+                self.stop_run(int(run))
+
     def stop(self, patience: float = 5.0) -> None:
         """Ask the process to end, and end it after `patience` seconds."""
         if self.alive:

@@ -115,7 +115,7 @@ def federate_in_processes(
     with consortium(nodes, plan.consortium, out) as consorts:
         request = requests.ask_for(out, "demo", plan, release, settings)
         seen = 0
-        while request.state in ("requested", "running"):
+        while request.state not in ("finished", "stopped"):
             time.sleep(LOOK_SECONDS)
             _notice_ended(consorts)
             request = requests.read(request.folder)
