@@ -52,8 +52,8 @@ class Cohort:
     def missing(self) -> tuple[Missing, ...]:
         """Every other site of the plan with the reason, in the plan's order."""
         present = set(self.present)
-        silent = "".join(f"; a connected node did not say who it is: {why}" for why in self._unknown)
-        unreached = {site: Missing(site, f"its node is not connected{silent}", False) for site in self._names}
+        unknown = f"; {self._courier.unknown}" if self._courier.unknown else ""
+        unreached = {site: Missing(site, f"its node is not connected{unknown}", False) for site in self._names}
         return tuple((unreached | self._missing)[site] for site in self._names if site not in present)
 
     def gather(self) -> None:

@@ -48,6 +48,7 @@ class Courier:
         self._grid = grid
         self._nodes: dict[str, int] = {}
         self._strangers: dict[str, str] = {}
+        self._unknown: dict[str, str] = {}
         self._down: dict[str, int] = {}
         self._up: dict[str, int] = {}
 
@@ -60,6 +61,11 @@ class Courier:
     def strangers(self) -> Mapping[str, str]:
         """The sites whose node runs a version that does not speak to this one, and why."""
         return dict(self._strangers)
+
+    @property
+    def unknown(self) -> str:
+        """In words, why connected nodes did not say which site they are; "" when all did."""
+        return "; ".join(f"a connected node did not say who it is: {why}" for why in sorted(self._unknown.values()))
 
     @property
     def traffic(self) -> tuple[SiteBytes, ...]:
@@ -78,12 +84,12 @@ class Courier:
         unknown = connected - set(self._nodes.values())
         body = wire.encode(Greeting())
         greetings = {str(node): (node, body) for node in sorted(unknown)}
-        answers, faults = self._exchange("query", greetings, seconds, "0")
+        answers, self._unknown = self._exchange("query", greetings, seconds, "0")
         for name, answer in answers.items():
             try:
                 introduction = wire.decode(Introduction, answer)
             except WireError as fault:
-                faults[name] = str(fault)
+                self._unknown[name] = str(fault)
                 continue
             site = introduction.site
             if site not in wanted:
