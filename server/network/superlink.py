@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flwr.supercore.control.control_http_client import ControlHttpClient
 
 LOOPBACK = "127.0.0.1"
-STARTUP_SECONDS = 60.0
+STARTUP_SECONDS = 180.0
 
 _LAUNCHER_PROJECT = """[project]
 name = "medquorum-launcher"

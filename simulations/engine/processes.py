@@ -38,7 +38,7 @@ from ..errors import SimulationError
 SETTINGS = Settings(
     aggregation="secure", synthetic=False, gather_seconds=120.0, step_seconds=600.0, attempts=3, wait_seconds=1.0
 )
-STARTUP_SECONDS = 90.0
+STARTUP_SECONDS = 300.0
 LOOK_SECONDS = 0.2
 
 
