@@ -8,6 +8,7 @@ never called. Contract tests pin this file to the installed Flower.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ssl
 import time
 from collections.abc import Callable
@@ -44,6 +45,7 @@ from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from .bounded import BoundedTransport
 from .errors import ClockError, ConnectionLostError, FlowerVersionError, NotAdmittedError, UntrustedError
 
 HEARTBEAT_SECONDS = 20.0
@@ -114,12 +116,12 @@ class FleetTransport:
         # Flower's client follows redirects and takes proxies from the environment; a hospital's connections must
         # go exactly where its settings say.
         self._client.close()
+        straight = httpx.HTTPTransport(verify=context, trust_env=False, proxy=endpoint.proxy)
         http = httpx.Client(
-            verify=context,
+            transport=BoundedTransport(straight, MAX_MESSAGE_BYTES),
             timeout=REQUEST_SECONDS,
             follow_redirects=False,
             trust_env=False,
-            proxy=endpoint.proxy,
             headers={"accept-encoding": "identity"},
         )
         cast("Any", self._client)._client = http
@@ -149,9 +151,14 @@ class FleetTransport:
         pulled = self._call(lambda: self._client.PullMessages(PullMessagesRequest(node=node)))
         if not pulled.messages_list:
             return None
-        message = message_from_proto(pulled.messages_list[0])
         try:
-            return self._whole(node, message, pulled.message_object_trees[0])
+            message, tree = message_from_proto(pulled.messages_list[0]), pulled.message_object_trees[0]
+        except Exception as fault:  # any shape of damage; without its head, nothing can be said in return
+            raise ConnectionLostError(
+                "the coordinator's message cannot be read", where=self._endpoint.address
+            ) from fault
+        try:
+            return self._whole(node, message, tree)
         except _DamagedError as damage:
             self._push(Message(Error(DAMAGED, str(damage)), reply_to=message))
             return None
@@ -184,6 +191,8 @@ class FleetTransport:
             if branch.object_id in parts:
                 continue
             part = self._part(node, run, branch.object_id)
+            if hashlib.sha256(part).hexdigest() != branch.object_id:
+                raise _DamagedError("a part of the message is not the one that was announced")
             size += len(part)
             if len(parts) >= MAX_OBJECTS or size > MAX_MESSAGE_BYTES:
                 raise _DamagedError("the message is too large")
@@ -192,7 +201,7 @@ class FleetTransport:
         self._call(lambda: self._client.ConfirmMessageReceived(confirm))
         try:
             whole = cast("Message", inflate_object_from_contents(identifier, parts))
-            # The identifier is the hash that the parts were found under; Flower leaves it for the caller to set.
+            # Flower leaves the identifier, the hash of the message's head, for the caller to set.
             whole.metadata.__dict__["_message_id"] = identifier
         except Exception as fault:  # any shape of damage in what a hostile coordinator sent
             raise _DamagedError("the message does not fit together") from fault

@@ -52,7 +52,7 @@ class Resident:
         self._stop.set()
 
     def run(self) -> None:
-        """Poll and answer until `stop`. Returns normally; faults of the network never escape."""
+        """Poll and answer until `stop`. Returns normally; nothing that a coordinator sends ends it."""
         pause = self._pace.fault_first
         while not self._stop.is_set():
             try:
@@ -67,6 +67,10 @@ class Resident:
             except (NotAdmittedError, UntrustedError) as refusal:
                 log.error("%s Asking again in %.0f s.", refusal, self._pace.refused)
                 self._stop.wait(self._pace.refused)
+            except Exception:  # a coordinator's bytes may break Flower's code in ways that nobody listed
+                log.exception("a message or an answer could not be handled. Trying again in %.0f s.", pause)
+                self._stop.wait(pause)
+                pause = min(2 * pause, self._pace.fault_longest)
         self._transport.close()
         log.info("stopped")
 
