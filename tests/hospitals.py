@@ -111,6 +111,13 @@ def make_node(
 ) -> Node:
     """An open node with `patients` for training and `held_out` more, every second of them with the finding."""
     node = Node.create(folder, site, policy, epsilon_cap=epsilon_cap, delta=0.1, held_out_share=0.0, simulation=rights)
+    fill_node(node, site, patients, held_out, images)
+    return node
+
+
+def fill_node(node: Node, site: str, patients: int, held_out: int, images: int, mark: str = "") -> None:
+    """Put `patients` for training and `held_out` more into a node, each with a reading. mark: put into everything that
+    names a patient, a file or a reader."""
     kept: list[str] = []
     for number in range(patients + held_out):
         for image in range(images):
@@ -119,7 +126,7 @@ def make_node(
             stored = node.store.add(
                 NewInstance(
                     "tests",
-                    f"{site}-{number}",
+                    f"{mark}{site}-{number}",
                     f"1.2.{number}",
                     f"1.2.{number}.{image}",
                     f"1.2.{sum(site.encode())}.{number}.{image}",
@@ -131,7 +138,7 @@ def make_node(
                     SIZE,
                     1,
                     "",
-                    f"{number}-{image}.png",
+                    f"{mark}{number}-{image}.png",
                     "png",
                     square(number % 2 == 0, seed),
                 )
@@ -142,7 +149,7 @@ def make_node(
                     new_id(),
                     stored.instance,
                     0,
-                    "reader",
+                    f"{mark}reader",
                     datetime(2026, 1, 1, tzinfo=UTC),
                     None,
                     None,
@@ -156,4 +163,3 @@ def make_node(
             if number >= patients:
                 kept.append(stored.patient)
     node.store.set_held_out(sorted(set(kept)), True)
-    return node

@@ -17,7 +17,6 @@ from hospitals import make_node, make_plan, make_privacy, make_release, make_tra
 from medquorum.client.policy import Policy
 from medquorum.privacy.ledger import Ledger
 from medquorum.server.network import requests
-from medquorum.server.network.following import standing
 from medquorum.server.network.requests import Request
 from medquorum.server.run_folder import Settings
 from medquorum.simulations.engine.processes import Consorts, consortium, finished
@@ -129,7 +128,6 @@ def test_killed_fifty_times_it_finishes_every_round_and_loses_no_charge(tmp_path
             victim = chance.choice(VICTIMS)
             if reaper.kill(victim):
                 killed.append(victim)
-                print(f"{time.monotonic():.0f} {len(killed)} {victim} {len(standing(request).rounds)}", flush=True)
         deadline = time.monotonic() + 4 * PATIENCE
         while request.state not in ("finished", "stopped") and time.monotonic() < deadline:
             time.sleep(0.5)
