@@ -116,10 +116,6 @@ class RunFolder:
                 where=str(folder),
                 fix="give the release that the plan names, or write its hash into the plan",
             )
-        try:
-            wire.decode(Plan, wire.encode(plan))
-        except WireError as fault:
-            raise RunError(f"the plan cannot be sent: {fault}", where=str(folder), fix="correct that field") from fault
         folder.mkdir(parents=True, exist_ok=True)
         existing = folder / "plan.cbor"
         if existing.exists():
