@@ -28,9 +28,9 @@ TASK = Task((Finding("nodule", "SCT", "27925004", "Nodule"),), "DX")
 OPEN_POLICY = Policy(plan_epsilon=50.0, modes=("none", "local"), minimum_quorum=1)
 
 
-def make_release(seed: int = 3) -> Release:
+def make_release(seed: int = 3, width: int = 8) -> Release:
     """A small network with random weights for the one finding."""
-    architecture = Architecture("small", "random", frozen=False, width=8, pooling="mean", sharpness=4.0)
+    architecture = Architecture("small", "random", frozen=False, width=width, pooling="mean", sharpness=4.0)
     card = ModelCard(TASK, architecture, InputTransform(SIZE, 0.5, 0.25), (1.0,))
     return Release.of(build(architecture, 1, seed), card)
 

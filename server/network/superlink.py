@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,23 +127,26 @@ class SuperLink:
 
     def start_run(self, directory: Path) -> int:
         """Start our ServerApp on the run in `directory`; returns Flower's run id."""
+        files = {
+            "pyproject.toml": _LAUNCHER_PROJECT.encode(),
+            "README.md": b"Launcher of the installed medquorum coordinator.\n",
+            "LICENSE": b"Apache-2.0\n",
+            "launcher/__init__.py": b"",
+            "launcher/app.py": _LAUNCHER_MODULE.encode(),
+        }
+        return self.start_app(files, {"run-folder": str(directory.resolve())})
+
+    def start_app(self, files: Mapping[str, bytes], config: Mapping[str, str | int]) -> int:
+        """Start a Flower app made of `files` with values of its run configuration; returns Flower's run id."""
         from flwr.cli.build import build_fab_from_files
         from flwr.common.serde import fab_to_proto, user_config_to_proto
         from flwr.proto.control_pb2 import StartRunRequest
         from flwr.supercore.fab import Fab
 
-        bundle, _ = build_fab_from_files(
-            {
-                "pyproject.toml": _LAUNCHER_PROJECT.encode(),
-                "README.md": b"Launcher of the installed medquorum coordinator.\n",
-                "LICENSE": b"Apache-2.0\n",
-                "launcher/__init__.py": b"",
-                "launcher/app.py": _LAUNCHER_MODULE.encode(),
-            }
-        )
+        bundle, _ = build_fab_from_files(dict(files))
         request = StartRunRequest(
             fab=fab_to_proto(Fab(hashlib.sha256(bundle).hexdigest(), bundle, {})),
-            override_config=user_config_to_proto({"run-folder": str(directory.resolve())}),
+            override_config=user_config_to_proto(dict(config)),
             federation="",
         )
         with self._control() as control:
