@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from medquorum.client import federation  # noqa: F401  loads every error of the node
 from medquorum.client.network import errors as node_errors
 from medquorum.errors import BadInputError, MedquorumError
 
