@@ -142,6 +142,4 @@ def draw_chests(generator: np.random.Generator, bodies: Bodies) -> Chests:
         + 0.03 * smooth_noise(generator, count, 10.0) * body
     )
     free = 1.0 - 0.85 * heart_shadow
-    return Chests(
-        attenuation.astype(np.float32), (right * free).astype(np.float32), (left * free).astype(np.float32)
-    )
+    return Chests(attenuation.astype(np.float32), (right * free).astype(np.float32), (left * free).astype(np.float32))

@@ -51,11 +51,11 @@ def consolidation(generator: np.random.Generator, chests: Chests, severity: Fiel
     x, y = coordinates()
     lung, _ = _sides(generator, chests)
     cx, cy = _points(generator, lung)
-    rx, ry = _uniform(generator, count, 0.11, 0.20), _uniform(generator, count, 0.11, 0.22)
+    rx, ry = _uniform(generator, count, 0.14, 0.26), _uniform(generator, count, 0.16, 0.30)
     distance = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + 0.30 * smooth_noise(generator, count, 5.0)
     patch = soft(1.0 - distance, 0.22) * lung
     texture = 1.0 + 0.22 * smooth_noise(generator, count, 1.6)
-    return _masked((0.30 * severity[:, None, None] * patch * np.clip(texture, 0.4, 1.6)).astype(np.float32))
+    return _masked((0.55 * severity[:, None, None] * patch * np.clip(texture, 0.4, 1.6)).astype(np.float32))
 
 
 def effusion(generator: np.random.Generator, chests: Chests, severity: Field) -> Planted:
@@ -63,10 +63,10 @@ def effusion(generator: np.random.Generator, chests: Chests, severity: Field) ->
     count = severity.size
     x, y = coordinates()
     lung, side = _sides(generator, chests)
-    level = _uniform(generator, count, 0.16, 0.34)
+    level = _uniform(generator, count, 0.08, 0.32)
     lateral = np.clip(side * x - 0.15, 0.0, None)
     fluid = soft(y - (level + 0.10 - 0.85 * lateral**2), 0.02) * lung
-    return _masked((0.34 * severity[:, None, None] * fluid).astype(np.float32))
+    return _masked((0.60 * severity[:, None, None] * fluid).astype(np.float32))
 
 
 def nodule(generator: np.random.Generator, chests: Chests, severity: Field) -> Planted:
@@ -77,7 +77,7 @@ def nodule(generator: np.random.Generator, chests: Chests, severity: Field) -> P
     cx, cy = _points(generator, lung)
     radius = _uniform(generator, count, 0.045, 0.085)
     disc = soft(1.0 - ((x - cx) ** 2 + (y - cy) ** 2) / radius**2, 0.15)
-    return _masked((0.30 * severity[:, None, None] * disc).astype(np.float32))
+    return _masked((0.60 * severity[:, None, None] * disc).astype(np.float32))
 
 
 PLANTERS: Mapping[str, Planter] = {"consolidation": consolidation, "effusion": effusion, "nodule": nodule}
