@@ -48,10 +48,6 @@ class Reader:
     folder: Path
     _read: int = 0
 
-    def skip(self) -> None:
-        """Pass by what is there already."""
-        self.new()
-
     def new(self) -> list[str]:
         """The sentences of whole lines that are new."""
         path = self.folder / FILE

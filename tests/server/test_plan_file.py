@@ -1,0 +1,103 @@
+"""Plan files: what one gives, that it gives the same twice, and the one line for everything that is wrong in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hospitals import TASK, make_release
+
+from medquorum.models import checkpoint
+from medquorum.server.errors import PlanFileError
+from medquorum.server.plan_file import load_plan
+
+PLAN = """
+[task]
+modality = "DX"
+[[task.findings]]
+key = "nodule"
+scheme = "SCT"
+code = "27925004"
+meaning = "Nodule"
+[release]
+seed = 3
+[model]
+width = 8
+size = 32
+[plan]
+rounds = 2
+quorum = 3
+[plan.privacy]
+epsilon = 8.0
+[[sites]]
+name = "east"
+patients = 20
+[[sites]]
+name = "north"
+patients = 10
+[[sites]]
+name = "south"
+patients = 30
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "nodules.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_plan_file_gives_a_plan_with_its_noise_and_the_release_it_starts_from(tmp_path: Path) -> None:
+    plan, release = load_plan(written(tmp_path, PLAN), "chest")
+    assert (plan.consortium, plan.name, plan.task, plan.release) == ("chest", "nodules", TASK, release.hash)
+    assert [(site.name, site.patients) for site in plan.sites] == [("east", 20), ("north", 10), ("south", 30)]
+    assert plan.evaluation_bins == 0 and plan.privacy.mode == "local" and plan.privacy.noise_multiplier > 0.2
+    # The same file is the same run.
+    again, _ = load_plan(written(tmp_path, PLAN), "chest")
+    assert again.hash == plan.hash
+
+
+def test_a_release_may_come_from_a_folder_beside_the_file(tmp_path: Path) -> None:
+    release = make_release()
+    checkpoint.save(release, tmp_path / "start")
+    text = PLAN.replace("seed = 3", 'folder = "start"').replace("[model]\nwidth = 8\nsize = 32\n", "")
+    plan, loaded = load_plan(written(tmp_path, text), "chest")
+    assert plan.release == loaded.hash == release.hash
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "fix"),
+    [
+        ("quorum = 3", "quorom = 3", "plan.quorum", "quorum"),
+        ("quorum = 3", "quorum = 4", "plan.quorum", "fewer"),
+        ("quorum = 3", "quorum = 2", "plan.quorum", "at or above 3"),
+        ("rounds = 2", 'rounds = "2"', "plan.rounds", "whole number"),
+        ("rounds = 2", "rounds = 2\nevaluation_bins = 10", "plan.evaluation_bins", "one of"),
+        ("epsilon = 8.0", 'mode = "none"', "plan.privacy.mode", "local"),
+        ("epsilon = 8.0", "epsilon = 0.001", "plan", "maximum"),
+        ("epsilon = 8.0", "delta = 0.2", "plan", "delta below"),
+        ('name = "south"', 'name = "east"', "sites[3].name", "once"),
+        ("patients = 30", "patients = 0", "sites[3].patients", "at or above 1"),
+        ('[[sites]]\nname = "south"\npatients = 30\n', "", "sites", "at least three"),
+        ("[release]\nseed = 3\n", "", "release", "add [release]"),
+        ("seed = 3", 'folder = "nowhere"', "model", "remove one"),
+        ('modality = "DX"', "", "task.modality", "add modality"),
+        ("[task]", "[task", "", "correct that line"),
+    ],
+)
+def test_each_mistake_is_one_line_with_file_key_and_fix(tmp_path: Path, old: str, new: str, key: str, fix: str) -> None:
+    assert PLAN.count(old) >= 1
+    path = written(tmp_path, PLAN.replace(old, new, 1))
+    with pytest.raises(PlanFileError) as caught:
+        load_plan(path, "chest")
+    said = str(caught.value)
+    assert said.startswith(str(path)) and key in said and fix in caught.value.fix and "\n" not in said
+
+
+def test_a_missing_file_and_a_release_of_another_task_are_said(tmp_path: Path) -> None:
+    with pytest.raises(PlanFileError, match="no such plan file"):
+        load_plan(tmp_path / "absent.toml", "chest")
+    checkpoint.save(make_release(), tmp_path / "start")
+    text = PLAN.replace("seed = 3", 'folder = "start"').replace("[model]\nwidth = 8\nsize = 32\n", "")
+    with pytest.raises(PlanFileError, match="another task"):
+        load_plan(written(tmp_path, text.replace('"DX"', '"CR"')), "chest")
