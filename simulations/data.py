@@ -8,7 +8,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,7 @@ def collect(study: Study, data: Path | None, out: Path, advance: Callable[[int],
             "this study reads a folder of images and none is given", where=str(study.file), fix="add --data DIR"
         )
     rows = _read_table(study, study.data, data)
+    _require_files(study, study.data, data, rows)
     hospitals = _divide(study, study.data, data, rows, out)
     advance(sum(len(hospital.truths) for hospital in hospitals))
     return hospitals
@@ -183,6 +184,22 @@ def _row(study: Study, data: TableData, path: Path, number: int, cells: dict[str
     return _Row(number, cell(data.file), cell(data.patient), cell(data.site), cell(data.mask), tuple(present))
 
 
+def _require_files(study: Study, data: TableData, folder: Path, rows: list[_Row]) -> None:
+    """Every file that the table names is inside the folder and there; images of a table have an image's name."""
+    for row in rows:
+        fault, fix = "", "correct the path, relative to --data"
+        parts = PurePosixPath(row.file).parts
+        if PurePosixPath(row.file).is_absolute() or ".." in parts:
+            fault = f"row {row.number}, column {data.file!r}: {row.file!r} leaves the folder"
+        elif not (folder / row.file).is_file():
+            fault = f"row {row.number}, column {data.file!r}: there is no file {row.file!r}"
+        elif data.kind == "table" and Path(row.file).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            fault = f"row {row.number}, column {data.file!r}: {row.file!r} is neither PNG nor JPEG"
+            fix = f'list images only, or set data.kind = "dicom" in {study.file.name}'
+        if fault:
+            raise StudyError(fault, where=str(folder / data.csv), fix=fix)
+
+
 def _divide(study: Study, data: TableData, folder: Path, rows: list[_Row], out: Path) -> tuple[Hospital, ...]:
     site_of: dict[str, str]
     if study.sites.partition == "column":
@@ -228,13 +245,7 @@ def _hospital(name: str, data: TableData, folder: Path, rows: list[_Row], out: P
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(folder / row.file, target)
-            except FileNotFoundError:
-                raise StudyError(
-                    f"row {row.number} names a file that is not there: {row.file}",
-                    where=str(folder / data.csv),
-                    fix="correct the path, relative to --data",
-                ) from None
-            except OSError:
+            except OSError:  # another file system
                 shutil.copyfile(folder / row.file, target)
         return Hospital(name, own, None, truths)
     table = own / "files.csv"

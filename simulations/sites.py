@@ -93,6 +93,7 @@ def open_site(
             for patient, label in hospital.labels().items()
             if patient in {case.truth.patient for case in cases}
         }
+        _require_same_patients(hospital, cases)
         if len(labels) < 2:
             raise StudyError(
                 f"{len(labels)} patients could be imported at {hospital.name!r}, which leaves none to hold out",
@@ -112,6 +113,22 @@ def open_site(
         raise
     declared = nominal(patients(train), study.sites.nominal_rounding)
     return Site(hospital.name, number, node, rights, report, train, held_out, declared)
+
+
+def _require_same_patients(hospital: Hospital, cases: Sequence[Case]) -> None:
+    """The table and the files must agree on who is one patient, or a held-out patient could be trained on."""
+    for of, other in ((0, 1), (1, 0)):
+        first: dict[str, tuple[str, Case]] = {}
+        for case in cases:
+            names = case.truth.patient, case.row.patient
+            earlier, where = first.setdefault(names[of], (names[other], case))
+            if earlier != names[other]:
+                differ = ("one patient in the table and two", "two patients in the table and one")[of]
+                raise StudyError(
+                    f"{where.row.source!r} and {case.row.source!r} are of {differ} by their own headers",
+                    where=str(hospital.folder),
+                    fix="correct the table's patient column",
+                )
 
 
 def apart(site: Site, folder: Path, study: Study) -> Node:

@@ -1,0 +1,69 @@
+"""Partitions and hold-outs: whole patients, both sides of every label, the same from the same seed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medquorum.simulations.errors import StudyError
+from medquorum.simulations.partition import divide_patients, hold_out, nominal
+from medquorum.simulations.terms import SiteTerms
+
+
+def terms(kind="iid", names=("A", "B", "C"), alpha=1.0, sizes=()):
+    return SiteTerms(kind, names, alpha, sizes, 0.3, 10)
+
+
+LABELS = st.dictionaries(
+    st.text("abcdefghij0123456789", min_size=1, max_size=6),
+    st.tuples(st.booleans(), st.booleans()),
+    min_size=2,
+    max_size=60,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(LABELS, st.floats(0.05, 0.8), st.integers(0, 1000))
+def test_a_hold_out_is_a_share_of_whole_patients_with_both_sides_of_each_label(labels, share, seed):
+    held = hold_out(labels, share, seed)
+    assert held == hold_out(dict(reversed(labels.items())), share, seed)
+    assert held < labels.keys() and held
+    for label in set(labels.values()):
+        members = {patient for patient in labels if labels[patient] == label}
+        if len(members) > 1:
+            assert 0 < len(held & members) < len(members)
+    assert abs(len(held) - share * len(labels)) <= len(set(labels.values())) + 1
+
+
+def test_iid_parts_are_equal_and_sizes_in_proportion():
+    labels = {f"p{n}": (n % 2 == 0,) for n in range(120)}
+    iid = divide_patients(labels, terms(), seed=1)
+    assert iid.keys() == labels.keys()
+    assert sorted(list(iid.values()).count(site) for site in "ABC") == [40, 40, 40]
+    sized = divide_patients(labels, terms("sizes", sizes=(3.0, 2.0, 1.0)), seed=1)
+    assert [list(sized.values()).count(site) for site in "ABC"] == [60, 40, 20]
+    assert divide_patients(labels, terms(), seed=1) == iid != divide_patients(labels, terms(), seed=2)
+
+
+def test_a_dirichlet_partition_skews_labels_and_refuses_to_starve_a_hospital():
+    labels = {f"p{n}": (n % 2 == 0,) for n in range(400)}
+
+    def shares(alpha: float) -> list[float]:
+        found = divide_patients(labels, terms("dirichlet", alpha=alpha), seed=3)
+        return [
+            sum(labels[p][0] for p in labels if found[p] == site) / sum(1 for p in labels if found[p] == site)
+            for site in "ABC"
+        ]
+
+    even, skewed = shares(1000.0), shares(0.5)
+    assert max(even) - min(even) < 0.1 < max(skewed) - min(skewed)
+    with pytest.raises(StudyError, match="raise alpha"):
+        divide_patients({f"p{n}": (True,) for n in range(9)}, terms("dirichlet", alpha=0.01), seed=0)
+
+
+@given(st.integers(1, 10_000), st.integers(1, 50))
+def test_a_nominal_count_is_a_multiple_and_never_zero(patients, multiple):
+    found = nominal(patients, multiple)
+    assert found % multiple == 0 and found >= multiple
+    assert abs(found - patients) <= max(multiple / 2, multiple - patients)
