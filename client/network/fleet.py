@@ -41,7 +41,10 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
-from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
+from flwr.supercore.runtime_version_compatibility import (
+    RuntimeVersionMetadata,
+    get_runtime_version_incompatibility_exit_message,
+)
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
@@ -58,6 +61,7 @@ MAX_MESSAGE_BYTES = 512 * 1024 * 1024
 DAMAGED = 7101
 # Flower accepts signatures over the time that are up to five minutes old; clocks this far apart are worth naming.
 CLOCK_SECONDS = 60.0
+VERSION_REFUSED = 412
 VERSION_NOTICE = "flwr-version-incompatibility-message"
 
 T = TypeVar("T")
@@ -256,6 +260,8 @@ class FleetTransport:
             status = fault.response.status_code
             if fault.response.is_redirect:
                 raise UntrustedError("the coordinator answered with a redirect", where=where, fix=_TELL) from fault
+            if status == VERSION_REFUSED or VERSION_NOTICE in fault.response.headers:
+                raise _other_flower(fault.response, where) from fault
             if status in (401, 403):
                 raise _not_admitted(fault.response, where) from fault
             raise ConnectionLostError(f"the coordinator answered {status}", where=where) from fault
@@ -271,10 +277,15 @@ class FleetTransport:
             raise ConnectionLostError(f"the coordinator's answer cannot be read ({fault})", where=where) from fault
 
 
+def _other_flower(answer: httpx.Response, where: str) -> FlowerVersionError:
+    """SuperLink refuses this Flower; its reason is shortened, since it ends in a log."""
+    reason = get_runtime_version_incompatibility_exit_message(answer.text) or answer.headers.get(VERSION_NOTICE, "")
+    shown = f" ({' '.join(reason.split())[:200]})" if reason else ""
+    return FlowerVersionError(f"the coordinator refuses this version of Flower{shown}", where=where, fix=_SAME_VERSION)
+
+
 def _not_admitted(answer: httpx.Response, where: str) -> NotAdmittedError:
     """Why a signed request was refused. The signature is over the time, so a wrong clock looks like a wrong key."""
-    if notice := answer.headers.get(VERSION_NOTICE):
-        return FlowerVersionError(f"the coordinator refuses this version ({notice})", where=where, fix=_SAME_VERSION)
     with contextlib.suppress(TypeError, ValueError):
         theirs = parsedate_to_datetime(answer.headers.get("date", ""))
         apart = abs((datetime.now(UTC) - theirs).total_seconds())
