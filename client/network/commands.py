@@ -114,7 +114,7 @@ def run(folder: Folder) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = _settings(folder)
-    transport = FleetTransport(settings.endpoint(), settings.flower_key())
+    transport = FleetTransport(settings.endpoint(), settings.flower_key(), settings.flower_number)
     with Node.open(folder) as probe:
         minimum = max(3, probe.policy.minimum_quorum)
     trust = settings.trust()

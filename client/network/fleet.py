@@ -106,10 +106,15 @@ class _VersionHeaders:
 
 
 class FleetTransport:
-    """A `Transport` over the Fleet interface; heartbeats may come from another thread."""
+    """A `Transport` over the Fleet interface; heartbeats may come from another thread.
 
-    def __init__(self, endpoint: Endpoint, key: ec.EllipticCurvePrivateKey) -> None:
+    memory: a file for the number that SuperLink gave this node. SuperLink activates no node that it still takes for
+    online, as it does for minutes after the node was killed; one that knows its number goes on at once.
+    """
+
+    def __init__(self, endpoint: Endpoint, key: ec.EllipticCurvePrivateKey, memory: Path | None = None) -> None:
         self._endpoint = endpoint
+        self._memory = memory
         self._public_key = public_key_to_bytes(key.public_key())
         context = tls_context(endpoint.authority)
         interceptors = [
@@ -137,9 +142,17 @@ class FleetTransport:
         return HEARTBEAT_SECONDS
 
     def connect(self) -> None:
-        """Activate the node; see `Transport.connect`."""
+        """Say that the node is there, or activate it; see `Transport.connect`."""
+        self._node = self._node or self._remembered()
+        if self._node is not None:
+            # Whatever is wrong, a number that is not this node's any more or a lost connection, activating will tell.
+            with contextlib.suppress(NotAdmittedError, ConnectionLostError):
+                self.stay_known()
+                return
         request = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=PRESUMED_GONE_SECONDS)
         self._node = Node(node_id=self._call(lambda: self._client.ActivateNode(request)).node_id)
+        if self._memory is not None:
+            self._memory.write_text(str(self._node.node_id))
 
     def stay_known(self) -> None:
         """Send a heartbeat; see `Transport.stay_known`."""
@@ -180,6 +193,14 @@ class FleetTransport:
                 self._call(lambda: self._client.DeactivateNode(request))
             self._node = None
         self._client.close()
+
+    def _remembered(self) -> Node | None:
+        """The node under the number that it had last; whether that is right still, SuperLink will say."""
+        try:
+            number = int(self._memory.read_text()) if self._memory is not None else 0
+        except (OSError, ValueError):
+            return None
+        return Node(node_id=number) if 0 < number < 1 << 64 else None
 
     def _known(self) -> Node:
         if self._node is None:

@@ -50,6 +50,11 @@ class NetworkSettings:
         return self._folder / "authority.pem"
 
     @property
+    def flower_number(self) -> Path:
+        """Where the number is kept that Flower gave this node."""
+        return self._folder / "flower.number"
+
+    @property
     def has_keys(self) -> bool:
         """Whether this node has an identity yet."""
         return (self._folder / "identity").exists()
