@@ -1,4 +1,4 @@
-"""The hospitals as they take part: each one's node, its images with their truth, and who of its patients is held out."""
+"""The hospitals as they take part: each one's node, its images with their truth, and which patients are held out."""
 
 from __future__ import annotations
 
@@ -140,4 +140,4 @@ def apart(site: Site, folder: Path, study: Study) -> Node:
     folder.mkdir(parents=True)
     ledger = Ledger.create(folder / "ledger.sqlite", site.name, study.plan.epsilon_cap, study.plan.delta)
     policy = Policy(plan_epsilon=study.plan.epsilon_cap, modes=(study.plan.mode,), minimum_quorum=1)
-    return Node(folder, site.node.store, ledger, policy, site.rights, None)
+    return Node(folder, site.node.store, ledger, policy, site.rights, side=None, trust=None)

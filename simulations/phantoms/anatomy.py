@@ -26,7 +26,7 @@ def coordinates() -> tuple[Field, Field]:
     return axis[None, None, :], axis[None, :, None]
 
 
-def soft(value: Field, edge: float) -> Field:
+def soft(value: NDArray[np.floating], edge: float) -> Field:
     """A sigmoid that goes from 0 to 1 over about `edge` around 0: the soft border of a shape."""
     return (1.0 / (1.0 + np.exp(np.clip(-value / np.float32(edge), -30.0, 30.0)))).astype(np.float32)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from .vendor import Vendor
 
@@ -33,9 +33,9 @@ class Header:
     view: str
 
 
-def uid(*parts: int) -> str:
+def uid(*parts: int) -> UID:
     """A UID of ours from numbers; equal numbers give the equal UID."""
-    return _ROOT + ".".join(str(part) for part in parts)
+    return UID(_ROOT + ".".join(str(part) for part in parts))
 
 
 def encode(
