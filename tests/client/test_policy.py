@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ PLAN = Plan(
 
 def test_the_file_says_what_the_policy_is(tmp_path: Path) -> None:
     policy = Policy(plan_epsilon=2.5, modalities=("DX", "CR"), findings=("SCT:27925004",), minimum_quorum=4)
+    policy = replace(policy, year_epsilon=6.0, hours="19:00-07:00")
     policy.write(tmp_path / "policy.toml")
     assert Policy.read(tmp_path / "policy.toml") == policy
 
@@ -54,6 +56,11 @@ def test_missing_keys_keep_their_defaults(tmp_path: Path) -> None:
         ("minimum_quorum = 0", "minimum_quorum is 0"),
         ("minimum_quorum = 1.5", "minimum_quorum is not a whole number"),
         ("plan_epsilon = ", "cannot be read"),
+        ("year_epsilon = 0", "year_epsilon is 0"),
+        ("hours = 7", "hours is not a text"),
+        ('hours = "7-19"', "hours is '7-19'"),
+        ('hours = "24:00-07:00"', "hours is '24:00-07:00'"),
+        ('hours = "07:00-07:00"', "hours is '07:00-07:00'"),
     ],
 )
 def test_a_faulty_file_is_named_with_its_key(tmp_path: Path, text: str, named: str) -> None:
@@ -88,3 +95,20 @@ def test_no_privacy_is_not_among_the_defaults() -> None:
     with pytest.raises(PolicyError, match="mode 'none'"):
         Policy().check(open_plan, CARD)
     Policy(modes=("none",)).check(open_plan, CARD)
+
+
+@pytest.mark.parametrize(
+    ("hours", "inside", "outside"),
+    [
+        ("19:00-07:00", ["19:00", "23:59", "00:00", "06:59"], ["07:00", "12:30", "18:59"]),
+        ("07:30-08:00", ["07:30", "07:59"], ["07:29", "08:00", "00:00"]),
+        ("", ["00:00", "12:00"], []),
+    ],
+)
+def test_hours(hours: str, inside: list[str], outside: list[str]) -> None:
+    policy = Policy(hours=hours)
+    for clock in inside:
+        policy.require_open(datetime.fromisoformat(f"2026-05-01T{clock}"))
+    for clock in outside:
+        with pytest.raises(PolicyError, match=f"between {hours} only, by its local time, and it is {clock}"):
+            policy.require_open(datetime.fromisoformat(f"2026-05-01T{clock}"))

@@ -89,6 +89,12 @@ def test_lost_connections_and_refused_keys_are_waited_out() -> None:
     assert len(transport.replies) == 1
 
 
+def test_what_breaks_the_code_that_reads_it_ends_nothing() -> None:
+    faults: list[Message | Exception | None] = [ValueError("hostile"), RecursionError(), KeyError("x"), MemoryError()]
+    transport = run([*faults, message("after")])
+    assert len(transport.replies) == 1
+
+
 def test_heartbeats_go_on_beside_the_polling_and_their_faults_are_harmless() -> None:
     transport = run([None] * 40)
     assert transport.beats > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medquorum.privacy import wire
@@ -79,6 +79,7 @@ def test_names_that_could_be_paths_are_refused(site: str) -> None:
         Enrolment(site, bytes(32), b"k", "0")
 
 
+@settings(deadline=None)  # the first example makes the coordinator's identity
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     consortium = Consortium.create(tmp_path_factory.getbasetemp() / "fuzz", "test")
