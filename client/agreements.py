@@ -71,11 +71,6 @@ class Agreements:
         plans = (wire.decode(Plan, row[0]) for row in self._database.execute("SELECT plan FROM agreement"))
         return tuple(plan for plan in plans if (plan.consortium, plan.name) == (consortium, name))
 
-    def epsilon_cap(self, plan_hash: bytes) -> float | None:
-        """The cap that the plan was countersigned under."""
-        row = self._database.execute("SELECT epsilon_cap FROM agreement WHERE plan_hash = ?", (plan_hash,)).fetchone()
-        return None if row is None else float(row[0])
-
     def begin(self, plan_hash: bytes, purpose: Purpose, round: int, attempt: int) -> None:
         """Note, durably, that this attempt is begun.
 

@@ -302,7 +302,7 @@ def _spoken(fault: Exception) -> str:
     if isinstance(fault, _WORDED_FOR_OUTSIDE):
         _LOG.warning("refused: %s", fault)
         return _worded(fault)
-    _LOG.error("a message could not be answered", exc_info=not isinstance(fault, MedquorumError))
+    _LOG.error("a message could not be answered: %s", fault, exc_info=not isinstance(fault, MedquorumError))
     return f"the node failed ({type(fault).__name__}); its log says more."
 
 
