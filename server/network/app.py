@@ -23,6 +23,7 @@ from .consortium import Consortium
 from .identity import load_identity
 from .journal import Journal
 from .requests import note_end
+from .tied import tie
 
 app = ServerApp()
 
@@ -59,6 +60,8 @@ def main(grid: Grid, context: Context) -> None:
     named = context.run_config.get(RUN_FOLDER)
     if not isinstance(named, str) or not named:
         raise RunError("the run's configuration names no folder", where=RUN_FOLDER, fix="start it by coordinator train")
+    # Flower leaves this process running when SuperLink is killed; it would hold the run and ask nobody for ever.
+    tie()
     folder = Path(named)
     consortium = Consortium(folder.parent.parent)
     try:

@@ -14,11 +14,16 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def main() -> None:
-    """Tie this process to its parent and become the command in the arguments."""
+def tie() -> None:
+    """Let this process be killed when its parent ends."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() == 1:  # the parent ended before the call
         sys.exit(1)
+
+
+def main() -> None:
+    """Tie this process to its parent and become the command in the arguments."""
+    tie()
     os.execvp(sys.argv[1], sys.argv[1:])
 
 
