@@ -25,8 +25,8 @@ from .outcome import SiteBytes
 Kind = Literal["query", "train", "evaluate"]
 _GREETING = wire.encode(Greeting())
 
-# Flower's own grids pull about this often; a grid that answers at once is never waited for.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+# Looked at often, since an aggregation has five exchanges; a grid that answers at once is never waited for.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25
 # A node answers one message after another, so one that answers a later greeting first has lost the earlier message:
 # its process was started again. Greeting the silent ones now and then costs little and spares the whole deadline.
 _FIRST_PROBE, _LONGEST_PROBE = 5.0, 60.0
