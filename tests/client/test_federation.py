@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hospitals
 import numpy as np
 import pytest
 
@@ -26,11 +25,6 @@ from medquorum.privacy.identity import Identity
 from medquorum.privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
 from medquorum.privacy.plan import Plan
 from medquorum.privacy.plan_signatures import sign_plan
-
-_spec = importlib.util.spec_from_file_location("hospitals", Path(__file__).parents[1] / "hospitals.py")
-assert _spec is not None and _spec.loader is not None
-hospitals = sys.modules.setdefault("hospitals", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(hospitals)
 
 PATIENTS = 6
 COORDINATOR = Identity.create()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import hospitals
 import numpy as np
 import pytest
 import torch
@@ -32,11 +32,6 @@ from medquorum.server.errors import QuorumError, RunError
 from medquorum.simulations.engine import federate
 from medquorum.simulations.engine.federate import SETTINGS
 from medquorum.simulations.errors import SimulationError
-
-_spec = importlib.util.spec_from_file_location("hospitals", Path(__file__).parents[1] / "hospitals.py")
-assert _spec is not None and _spec.loader is not None
-hospitals = sys.modules.setdefault("hospitals", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(hospitals)
 
 PATIENTS = {"a": 4, "b": 6, "c": 8}
 
