@@ -171,7 +171,8 @@ class Service:
             log.warning("run %s was cut off (%s); going on with it", request.name, over)
         else:
             mark(end)
-            log.log(logging.INFO if end.state == "finished" else logging.ERROR, "run %s: %s", end.name, end)
+            level = logging.INFO if end.state == "finished" else logging.ERROR
+            log.log(level, "run %s is %s. %s", end.name, end.state, end.detail)
         if end is None or end.state == "waiting":
             self._pause(request, started)
 
