@@ -104,7 +104,7 @@ def test_a_hospitals_figures_add_up(finished):
         assert 5.9 < site.epsilon <= 6.0 < site.epsilon_cap == 7.0
         assert site.noise_multiplier > 0 and site.delta == 0.01
         effort = site.effort
-        assert 0 < effort.actions and 0 < effort.by_hand_actions and 0 < effort.accept_all_actions
+        assert effort.actions > 0 and effort.by_hand_actions > 0 and effort.accept_all_actions > 0
         assert effort.studies > 0 and 0 <= effort.label_errors <= 1
 
 
