@@ -61,7 +61,6 @@ MAX_MESSAGE_BYTES = 512 * 1024 * 1024
 DAMAGED = 7101
 # Flower accepts signatures over the time that are up to five minutes old; clocks this far apart are worth naming.
 CLOCK_SECONDS = 60.0
-VERSION_REFUSED = 412
 VERSION_NOTICE = "flwr-version-incompatibility-message"
 
 T = TypeVar("T")
@@ -281,8 +280,10 @@ class FleetTransport:
             status = fault.response.status_code
             if fault.response.is_redirect:
                 raise UntrustedError("the coordinator answered with a redirect", where=where, fix=_TELL) from fault
-            if status == VERSION_REFUSED or VERSION_NOTICE in fault.response.headers:
-                raise _other_flower(fault.response, where) from fault
+            if reason := _other_flower(fault.response):
+                raise FlowerVersionError(
+                    f"the coordinator refuses this version of Flower ({reason})", where=where, fix=_SAME_VERSION
+                ) from fault
             if status in (401, 403):
                 raise _not_admitted(fault.response, where) from fault
             raise ConnectionLostError(f"the coordinator answered {status}", where=where) from fault
@@ -298,11 +299,11 @@ class FleetTransport:
             raise ConnectionLostError(f"the coordinator's answer cannot be read ({fault})", where=where) from fault
 
 
-def _other_flower(answer: httpx.Response, where: str) -> FlowerVersionError:
-    """SuperLink refuses this Flower; its reason is shortened, since it ends in a log."""
+def _other_flower(answer: httpx.Response) -> str:
+    """Why SuperLink refuses this Flower, shortened since it ends in a log; empty when that is not what it says. Its
+    status alone does not tell: it answers 412 as well to a node that it still takes for online."""
     reason = get_runtime_version_incompatibility_exit_message(answer.text) or answer.headers.get(VERSION_NOTICE, "")
-    shown = f" ({' '.join(reason.split())[:200]})" if reason else ""
-    return FlowerVersionError(f"the coordinator refuses this version of Flower{shown}", where=where, fix=_SAME_VERSION)
+    return " ".join(reason.split())[:200]
 
 
 def _not_admitted(answer: httpx.Response, where: str) -> NotAdmittedError:

@@ -204,6 +204,13 @@ def test_a_wrong_clock_is_told_from_a_wrong_key(coordinator: Coordinator) -> Non
     assert "MQ304" in str(ClockError("x"))
 
 
+def test_a_node_still_taken_for_online_is_not_told_of_versions(coordinator: Coordinator) -> None:
+    coordinator.says("activate-node", b'{"detail": "node is online"}', 412)
+    transport = FleetTransport(Endpoint(coordinator.address, coordinator.authority), KEY)
+    with pytest.raises(ConnectionLostError, match="412"):
+        transport.connect()
+
+
 def test_a_wrong_version_is_said_and_ends_nothing(coordinator: Coordinator, monkeypatch: Any) -> None:
     fault = FlowerError(ApiErrorCode.RUNTIME_VERSION_INCOMPATIBLE, "inner", public_details="needs 1.99")
     coordinator.says("activate-node", json.dumps(fault.to_json("Runtime version check failed.")).encode(), 412)
