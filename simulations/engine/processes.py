@@ -8,6 +8,7 @@ from the operating system and no exact evaluation leaves them.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -40,6 +41,9 @@ SETTINGS = Settings(
 )
 STARTUP_SECONDS = 300.0
 LOOK_SECONDS = 0.2
+# Several processes share this machine. Left alone each would start a thread for every core, and OpenMP's threads spin
+# while they wait for one another.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,9 @@ class Consorts:
     def _start(self, name: str, arguments: list[str], log: Path) -> None:
         with log.open("ab") as stream:
             command = [sys.executable, "-m", "medquorum", *arguments]
-            self.processes[name] = subprocess.Popen(command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL)
+            self.processes[name] = subprocess.Popen(
+                command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, env=os.environ | ONE_THREAD
+            )
 
     def stop(self) -> None:
         """End all processes, the nodes first, so that they can say goodbye."""
