@@ -260,5 +260,9 @@ def _warnings(found: Findings) -> tuple[str, ...]:
             known = one.truth[~np.isnan(one.truth[:, finding]), finding]
             if len(set(known.tolist())) < 2:
                 said.append(f"{site.name}: held-out patients have one class only of {key!r}; it has no AUROC there.")
+    rounds = [log.auroc for log in found.outcome.rounds if log.auroc is not None]
+    for finding, key in enumerate(found.study.task.keys):
+        if rounds and all(auroc[finding] is None for auroc in rounds):
+            said.append(f"No round has an AUROC of {key!r}: it is by patient, and all held-out ones are alike in it.")
     said.extend(f"{missing.site} took no part: {missing.reason}" for missing in found.outcome.missing)
     return tuple(said)
