@@ -8,6 +8,7 @@ worth little after the others' updates, and a site that missed a round is then n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from ..models.checkpoint import Release
 from ..models.head import Output
 from ..models.loss import image_losses
 from ..models.parameters import from_vector, to_vector
+from ..models.threads import one_thread
 from ..privacy import dpsgd
 from ..privacy.errors import AggregationError
 from ..privacy.plan import Plan
@@ -76,16 +78,17 @@ class Workbench:
             return image_losses(output, targets, self._weights, self._plan.training.region_weight)
 
         self._module.train()
-        dpsgd.train(
-            self._module,
-            losses,
-            self._set.patients,
-            nominal,
-            self._plan.privacy,
-            self._plan.training,
-            source,
-            start,
-        )
+        with one_thread() if self._network.frozen else nullcontext():
+            dpsgd.train(
+                self._module,
+                losses,
+                self._set.patients,
+                nominal,
+                self._plan.privacy,
+                self._plan.training,
+                source,
+                start,
+            )
         self._module.eval()
         trained = to_vector(self._module).detach().to(torch.float64)
         return nominal * (trained - start.to(torch.float64)).numpy()
@@ -95,7 +98,7 @@ class Workbench:
         self.load(parameters)
         self._module.eval()
         parts: list[NDArray[np.float64]] = []
-        with torch.inference_mode():
+        with one_thread() if self._network.frozen else nullcontext(), torch.inference_mode():
             for first in range(0, len(self._set.patients), _FORWARD_BATCH):
                 output: Output = self._module(self._set.inputs[first : first + _FORWARD_BATCH].float())
                 parts.append(output.logits.double().sigmoid().numpy())

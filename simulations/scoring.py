@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,10 +70,13 @@ def run_model(release: Release, inputs: Tensor) -> tuple[Scores, NDArray[np.floa
     """Logits (N, F) and maps (N, F, h, w) of a release for a bench's inputs."""
     import torch
 
-    module = release.network().trainable().eval()
+    from ..models.threads import one_thread
+
+    network = release.network()
+    module = network.trainable().eval()
     logits: list[NDArray[np.float64]] = []
     maps: list[NDArray[np.float32]] = []
-    with torch.inference_mode():
+    with one_thread() if network.frozen else nullcontext(), torch.inference_mode():
         for start in range(0, len(inputs), _BATCH):
             output = module(inputs[start : start + _BATCH].float())
             logits.append(output.logits.double().numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,7 @@ def train_pooled(
     import torch
 
     from ..models.loss import Targets, image_losses
+    from ..models.threads import one_thread
 
     sets = [training_set.build(site.node.store, site.node.store.frozen(plan.hash), release) for site in sites]
     inputs = torch.cat([one.inputs for one in sets])
@@ -136,17 +138,18 @@ def train_pooled(
         lr=study.compare.pooled_learning_rate,
     )
     generator = np.random.default_rng([study.seed, 0x9001])
-    for epoch in range(study.compare.pooled_epochs):
-        order = generator.permutation(len(rows_of))
-        for first in range(0, len(order), POOLED_BATCH):
-            batch = [rows_of[index] for index in order[first : first + POOLED_BATCH]]
-            rows = torch.from_numpy(np.concatenate(batch))
-            share = torch.from_numpy(np.concatenate([np.full(len(one), 1.0 / len(one)) for one in batch])).float()
-            losses = image_losses(
-                module(inputs[rows].float()), targets.rows(rows), weights, plan.training.region_weight
-            )
-            optimiser.zero_grad()
-            ((losses * share).sum() / len(batch)).backward()
-            optimiser.step()
-        advance(epoch + 1)
+    with one_thread() if net.frozen else nullcontext():
+        for epoch in range(study.compare.pooled_epochs):
+            order = generator.permutation(len(rows_of))
+            for first in range(0, len(order), POOLED_BATCH):
+                batch = [rows_of[index] for index in order[first : first + POOLED_BATCH]]
+                rows = torch.from_numpy(np.concatenate(batch))
+                share = torch.from_numpy(np.concatenate([np.full(len(one), 1.0 / len(one)) for one in batch])).float()
+                losses = image_losses(
+                    module(inputs[rows].float()), targets.rows(rows), weights, plan.training.region_weight
+                )
+                optimiser.zero_grad()
+                ((losses * share).sum() / len(batch)).backward()
+                optimiser.step()
+            advance(epoch + 1)
     return Release.of(net.eval(), release.card)
