@@ -98,7 +98,7 @@ def wait_for_work(request: Request, journal: Path, since: float) -> Request:
     pytest.fail(f"nothing happened in {PATIENCE:.0f} s after a kill")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_killed_fifty_times_it_finishes_every_round_and_loses_no_charge(tmp_path: Path) -> None:
     nodes = {site: tmp_path / site for site in SITES}
