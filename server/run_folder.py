@@ -8,9 +8,7 @@ its first message leaves: a node refuses numbers it has seen, and a resumed run 
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Self, TypeVar
@@ -23,6 +21,7 @@ from ..privacy import wire
 from ..privacy.aggregation import Purpose
 from ..privacy.errors import WireError
 from ..privacy.plan import Plan
+from .atomic import replace_file
 from .errors import BusyError, RunError
 from .outcome import RoundLog, SiteBytes
 from .strategy import Vector
@@ -125,8 +124,8 @@ class RunFolder:
                 )
         else:
             checkpoint.save(release, folder / "release")
-            _replace(existing, wire.encode(plan))
-        _replace(folder / "settings.cbor", wire.encode(settings))
+            replace_file(existing, wire.encode(plan))
+        replace_file(folder / "settings.cbor", wire.encode(settings))
 
     @staticmethod
     def is_held(folder: Path) -> bool:
@@ -190,7 +189,7 @@ class RunFolder:
 
     def save(self, state: Checkpoint) -> None:
         """Replace the checkpoint; once this returns, it survives a power cut."""
-        _replace(self.folder / "checkpoint.cbor", wire.encode(state))
+        replace_file(self.folder / "checkpoint.cbor", wire.encode(state))
 
     def begin(self, purpose: Purpose, round: int) -> int:
         """Return the number of a new attempt (from 1 in each round), on disk before it is returned."""
@@ -199,7 +198,7 @@ class RunFolder:
         last = next((one for one in known if one.purpose == purpose), None)
         number = last.attempt + 1 if last is not None and last.round == round else 1
         others = tuple(one for one in known if one.purpose != purpose)
-        _replace(path, wire.encode(Attempts((*others, Begun(purpose, round, number)))))
+        replace_file(path, wire.encode(Attempts((*others, Begun(purpose, round, number)))))
         return number
 
     def has_final(self) -> bool:
@@ -216,21 +215,3 @@ def _read(kind: type[T], path: Path) -> T:
         return wire.decode(kind, path.read_bytes())
     except (OSError, WireError) as fault:
         raise RunError(f"cannot be read: {fault}", where=str(path), fix="restore it from a copy") from fault
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            beside.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -6,7 +6,6 @@ that approves them) and an operator should be able to look.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ...privacy import wire
 from ...privacy.enrolment import ConsortiumList, Enrolment, ListedSite, SignedEnrolment, open_enrolment
 from ...privacy.errors import PrivacyError
 from ...privacy.identity import fingerprint, same_fingerprint
+from ..atomic import replace_file
 from .errors import EnrolmentError
 from .identity import create_identity
 
@@ -66,7 +66,7 @@ class Consortium:
                     f"the folder holds the consortium {consortium.name!r}", where=str(folder), fix="choose another"
                 )
         else:
-            _replace(folder / "consortium.cbor", wire.encode(Founding(name, create_identity(folder))))
+            replace_file(folder / "consortium.cbor", wire.encode(Founding(name, create_identity(folder))))
         return consortium
 
     @property
@@ -156,14 +156,5 @@ class Consortium:
         return record
 
     def _write(self, site: str, record: Record) -> Record:
-        _replace(self._sites / f"{site}.cbor", wire.encode(record))
+        replace_file(self._sites / f"{site}.cbor", wire.encode(record))
         return record
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
