@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..privacy.plan import Plan
+from . import training_set
 from .finetune import Workbench
 from .propose import why_not_applicable
 from .releases import Releases
@@ -52,4 +53,5 @@ class Benches:
         ]
 
     def _build(self, plan: Plan, records: list[FrozenRecord]) -> Workbench:
-        return Workbench(plan, self._releases.get(plan.release), self._store, records)
+        release = self._releases.get(plan.release)
+        return Workbench(plan, release, training_set.build(self._store, records, release))

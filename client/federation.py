@@ -75,6 +75,7 @@ class Federation:
         simulation: SimulationRights | None,
         side: SiteSide | None,
         trust: Trust | None,
+        benches: Benches | None = None,
     ) -> None:
         self._site = site
         self._store = store
@@ -86,7 +87,7 @@ class Federation:
         self._side = side
         self._trust = trust
         self._other_version: VersionError | None = None
-        self._benches = Benches(store, releases)
+        self._benches = benches or Benches(store, releases)
         self._attempt: _Attempt | None = None
 
     def answer(self, kind: str, body: bytes) -> bytes:

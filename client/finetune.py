@@ -7,7 +7,6 @@ worth little after the others' updates, and a site that missed a round is then n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -26,7 +25,6 @@ from ..privacy.plan import Plan
 from ..privacy.randomness import Randomness
 from . import training_set
 from .augment import augment
-from .store import FrozenRecord, Store
 
 Vector = NDArray[np.float64]
 
@@ -34,14 +32,14 @@ _FORWARD_BATCH = 64
 
 
 class Workbench:
-    """A plan's network and frozen records, ready for round after round."""
+    """A plan's network and the rows of its frozen records, ready for round after round."""
 
-    def __init__(self, plan: Plan, release: Release, store: Store, records: Sequence[FrozenRecord]) -> None:
+    def __init__(self, plan: Plan, release: Release, rows: training_set.TrainingSet) -> None:
         self._plan = plan
         self._release = release
         self._network = release.network()
         self._module = self._network.trainable()
-        self._set = training_set.build(store, records, release)
+        self._set = rows
         self._weights = torch.tensor(plan.training.finding_weights, dtype=torch.float32)
         self.length = int(to_vector(self._module).numel())
 

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from ..privacy.ledger import Ledger
 from .aggregation import SiteSide
 from .agreements import Agreements
+from .benches import Benches
 from .errors import NodeError
 from .federation import Federation
 from .policy import Policy
@@ -23,7 +24,8 @@ class Node:
     """One hospital's node. Use `create` once and `open` ever after; close it, or use it as a context manager.
 
     store, ledger, policy and releases are the node's rooms, for whoever works inside the hospital; `answer` is the
-    one door for the coordinator's messages.
+    one door for the coordinator's messages. benches: workbenches that are not built from the store (default: those that
+    are), for whoever simulates many trainings on the same images.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Node:
         simulation: SimulationRights | None,
         side: SiteSide | None,
         trust: Trust | None,
+        benches: Benches | None = None,
     ) -> None:
         self.folder = folder
         self.store = store
@@ -44,7 +47,7 @@ class Node:
         self.site = store.setting("site")
         self._agreements = Agreements(folder / "agreements.sqlite")
         self._federation = Federation(
-            self.site, store, ledger, policy, self._agreements, self.releases, simulation, side, trust
+            self.site, store, ledger, policy, self._agreements, self.releases, simulation, side, trust, benches
         )
 
     @classmethod

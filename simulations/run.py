@@ -12,6 +12,7 @@ import numpy as np
 
 from ..client.annotations import Annotation, Proposal
 from ..client.propose import propose
+from ..client.training_set import build
 from ..models.calibration import fit_temperature
 from ..models.checkpoint import Release, save
 from ..models.parameters import to_vector
@@ -93,7 +94,8 @@ def run_study(
         pooled: Release | None = None
         if study.compare.pooled:
             with stages.stage("Train on all data together", study.compare.pooled_epochs) as advance:
-                pooled = train_pooled(study, sites, plan, release, advance)
+                sets = [build(site.node.store, site.node.store.frozen(plan.hash), release) for site in sites]
+                pooled = train_pooled(study, sets, plan, release, advance)
         with stages.stage("Measure against the truth", 0):
             benches = [bench(site, site.held_out, release) for site in sites]
             findings = Findings(

@@ -105,9 +105,13 @@ def train_alone(study: Study, site: Site, plan: Plan, release: Release, out: Pat
 
 
 def train_pooled(
-    study: Study, sites: Sequence[Site], plan: Plan, release: Release, advance: Callable[[int], None]
+    study: Study,
+    sets: Sequence[training_set.TrainingSet],
+    plan: Plan,
+    release: Release,
+    advance: Callable[[int], None],
 ) -> Release:
-    """All hospitals' frozen training records in one place and no privacy: what no federation can be expected to beat.
+    """All hospitals' training rows in one place and no privacy: what no federation can be expected to beat.
 
     Adam (Kingma and Ba 2015) on batches of patients, each patient counting once as the mean over their images.
     `advance` is told how many epochs are done.
@@ -117,7 +121,6 @@ def train_pooled(
     from ..models.loss import Targets, image_losses
     from ..models.threads import one_thread
 
-    sets = [training_set.build(site.node.store, site.node.store.frozen(plan.hash), release) for site in sites]
     inputs = torch.cat([one.inputs for one in sets])
     targets = Targets(
         *(
