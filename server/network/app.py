@@ -20,6 +20,7 @@ from ..app import RUN_FOLDER, coordinate
 from ..errors import RunError
 from ..trust import CoordinatorTrust
 from .consortium import Consortium
+from .grid_pace import look_again_sooner
 from .identity import load_identity
 from .journal import Journal
 from .requests import note_end
@@ -62,6 +63,7 @@ def main(grid: Grid, context: Context) -> None:
         raise RunError("the run's configuration names no folder", where=RUN_FOLDER, fix="start it by coordinator train")
     # Flower leaves this process running when SuperLink is killed; it would hold the run and ask nobody for ever.
     tie()
+    look_again_sooner()
     folder = Path(named)
     consortium = Consortium(folder.parent.parent)
     try:
