@@ -27,7 +27,7 @@ class PolicyError(NodeError, RefusedError):
 _COMMENTS = {
     "plan_epsilon": "the most epsilon that one plan may spend on any patient",
     "year_epsilon": "the most epsilon that all plans may commit within 365 days; inf: only the ledger's own cap",
-    "modes": 'privacy modes: "local"; "none" runs only in simulation',
+    "modes": 'privacy modes: "local"; "distributed", whose noise is shared among the sites; "none": only simulation',
     "backbones": "networks that may be trained here",
     "modalities": "DICOM modalities that may be trained on; empty: any",
     "findings": 'findings that may be learned, as "SCHEME:CODE"; empty: any',

@@ -92,11 +92,12 @@ def calibrated_terms(
     patient_images: Literal["mean", "one"] = "mean",
     mode: Mode = "local",
     patients: int | None = None,
+    colluding: int = 0,
 ) -> PrivacyTerms:
     """Return a plan's privacy terms with the noise that `steps` (rounds x local steps) at this budget need.
 
     patients: the largest nominal count of the plan's sites, to refuse a delta at or above its inverse here already.
-    Mode "none" gives terms without noise. Raises PlanError, with the figures that would work, when the noise would
+    colluding: of mode "distributed". Mode "none" gives terms without noise. Raises PlanError, with the figures that would work, when the noise would
     be above the maximum or the delta too large, and UnaccountableError for a budget that is none.
     """
     noise = 0.0
@@ -126,6 +127,7 @@ def calibrated_terms(
         max_noise_multiplier=float(max_noise_multiplier),
         sampling_rate=float(sampling_rate),
         patient_images=patient_images,
+        colluding=colluding,
     )
 
 

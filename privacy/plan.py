@@ -14,7 +14,7 @@ from ..task import Task
 from . import wire
 from .errors import PlanError
 
-Mode = Literal["none", "local"]
+Mode = Literal["none", "local", "distributed"]
 Strategy = Literal["fedavg", "fedprox", "fedadam"]
 
 
@@ -46,12 +46,17 @@ class PlanSite:
 class PrivacyTerms:
     """Patient-level differential privacy of each site's update, under adding or removing one patient.
 
-    mode: "local" makes each site's update private by itself; "none" adds nothing and runs only in simulation.
+    mode: "local" makes each site's update private by itself. "distributed": each site adds a share of the noise, and
+    only the sum over at least the plan's quorum is private (see distributed). "none" adds nothing and runs only in
+    simulation.
     epsilon, delta: the cap for the whole plan, per site. clip: bound C > 0 on one patient's gradient norm.
-    noise_multiplier: standard deviation of the noise on the clipped sum, divided by C.
+    noise_multiplier: standard deviation of the noise on the clipped sum, divided by C. In mode "distributed" of what
+    `colluding` sites cannot take away from the sum over the quorum.
     max_noise_multiplier: above it training is pointless and the plan is refused.
     sampling_rate: 1.0 takes every patient at every step; below 1.0 each patient is drawn independently (Poisson).
     patient_images: a patient's gradient is that of the "mean" over their images, or of "one" drawn at random.
+    colluding: in mode "distributed", how many sites may tell the coordinator their shares of the noise without
+    weakening the stated epsilon; 0 in the other modes, where it does not matter.
     """
 
     mode: Mode
@@ -63,11 +68,18 @@ class PrivacyTerms:
     sampling_rate: float
     patient_images: Literal["mean", "one"]
     relation: Literal["add_or_remove_one_patient"] = "add_or_remove_one_patient"
+    colluding: int = 0
 
     def __post_init__(self) -> None:
         _floats(self)
         _require(0.0 < self.sampling_rate <= 1.0, f"sampling_rate is {self.sampling_rate}", "choose it in (0, 1]")
         _require(self.clip > 0.0 and math.isfinite(self.clip), f"clip is {self.clip}", "choose a clip above 0")
+        _require(self.colluding >= 0, f"colluding is {self.colluding}", "state 0 or more colluding sites")
+        _require(
+            self.colluding == 0 or self.mode == "distributed",
+            f"mode {self.mode!r} with {self.colluding} colluding sites",
+            "leave colluding out: only in mode 'distributed' does the noise of others count",
+        )
         if self.mode == "none":
             return
         _require(self.epsilon > 0.0, f"epsilon is {self.epsilon}", "choose an epsilon above 0, or mode 'none'")
@@ -89,7 +101,7 @@ class TrainingTerms:
     proximal: FedProx's mu, added after clip and noise (0 for none). finding_weights: weight of a positive label
     for each finding. region_weight: weight of the region loss beside the finding loss. augmentation: whether images
     are mirrored and shifted at random while training. server_*: FedAdam's settings; server_learning_rate also
-    scales the mean update of FedAvg and FedProx.
+    scales the mean update of FedAvg and FedProx, and server_momentum is FedAvg's (heavy ball over the rounds).
     """
 
     strategy: Strategy
@@ -104,6 +116,7 @@ class TrainingTerms:
     server_beta1: float
     server_beta2: float
     server_tau: float
+    server_momentum: float = 0.0
 
     def __post_init__(self) -> None:
         _floats(self)
@@ -118,6 +131,14 @@ class TrainingTerms:
             0.0 <= self.server_beta1 < 1.0 and 0.0 <= self.server_beta2 < 1.0,
             "server_beta1 or server_beta2 is outside [0, 1)",
             "choose both in [0, 1)",
+        )
+        _require(
+            0.0 <= self.server_momentum < 1.0, f"server_momentum is {self.server_momentum}", "choose it in [0, 1)"
+        )
+        _require(
+            self.server_momentum == 0.0 or self.strategy == "fedavg",
+            f"{self.strategy} with server_momentum",
+            "use fedavg, or server_momentum 0 (fedadam has server_beta1)",
         )
         _require(self.server_tau > 0.0, f"server_tau is {self.server_tau}", "choose it above 0")
         _require(all(w > 0.0 for w in self.finding_weights), "a finding weight is not above 0", "choose it above 0")
@@ -175,6 +196,32 @@ class Plan:
                     f"{site.name!r}'s patients",
                     f"choose a delta below {1.0 / site.patients:.2g}; {0.1 / site.patients:.1g} would do",
                 )
+        if self.privacy.mode == "distributed":
+            self._check_distributed()
+
+    def _check_distributed(self) -> None:
+        """One step a round, and nothing that a site would remember: the optimiser's state lies at the coordinator."""
+        training, colluding = self.training, self.privacy.colluding
+        _require(
+            training.local_steps == 1,
+            f"local_steps is {training.local_steps} in mode 'distributed', where only a single step's sum is noised",
+            f"plan local_steps 1 and {self.rounds * training.local_steps} rounds, or mode 'local'",
+        )
+        _require(
+            training.momentum == 0.0,
+            f"momentum is {training.momentum} at the sites in mode 'distributed'",
+            f"plan momentum 0 and server_momentum {training.momentum:g}",
+        )
+        _require(
+            training.strategy != "fedprox" and training.proximal == 0.0,
+            "a proximal term in mode 'distributed', where a site's one step starts at the shared model",
+            "use fedavg or fedadam, and proximal 0",
+        )
+        _require(
+            colluding < self.quorum,
+            f"{colluding} colluding sites and a quorum of {self.quorum}: no honest share of the noise would be left",
+            f"state at most {self.quorum - 1} colluding sites",
+        )
 
     @property
     def hash(self) -> bytes:

@@ -65,6 +65,8 @@ class PlanTerms:
     sampling_rate: float
     patient_images: Literal["mean", "one"]
     max_noise_multiplier: float
+    server_momentum: float = 0.0
+    colluding: int = 0
 
     def training(self) -> TrainingTerms:
         """The plan's training terms; PlanError for values that do not go together."""
@@ -81,6 +83,7 @@ class PlanTerms:
             server_beta1=self.server_beta1,
             server_beta2=self.server_beta2,
             server_tau=self.server_tau,
+            server_momentum=self.server_momentum,
         )
 
     def privacy(self, nominal: Sequence[int]) -> PrivacyTerms:
@@ -99,6 +102,7 @@ class PlanTerms:
             patient_images=self.patient_images,
             mode=self.mode,
             patients=max(nominal),
+            colluding=self.colluding,
         )
 
     def plan(
@@ -157,6 +161,8 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
     weights = table.numbers("finding_weights", ())
     if weights and len(weights) != findings:
         raise table.fault("finding_weights", f"{len(weights)} weights for {findings} findings", "give one for each")
+    modes: tuple[Mode, ...] = ("local", "distributed", "none") if simulated else ("local", "distributed")
+    mode = cast(Mode, privacy.text("mode", "local", choices=modes))
     epsilon = privacy.number("epsilon", 8.0)
     terms = PlanTerms(
         rounds=table.whole("rounds", 10, low=1, high=10_000),
@@ -172,9 +178,10 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
         server_beta1=table.number("server_beta1", 0.9, high=0.999),
         server_beta2=table.number("server_beta2", 0.99, high=0.9999),
         server_tau=table.number("server_tau", 1e-3, low=1e-12),
+        server_momentum=table.number("server_momentum", 0.0, high=0.999),
         quorum=table.whole("quorum", 1, low=1) if simulated else table.whole("quorum", low=3),
         evaluation_bins=table.whole("evaluation_bins", 100, high=1000) if simulated else 0,
-        mode=cast(Mode, privacy.text("mode", "local", choices=("local", "none") if simulated else ("local",))),
+        mode=mode,
         epsilon=epsilon,
         epsilon_cap=privacy.number("epsilon_cap", epsilon) if simulated else epsilon,
         delta=privacy.number("delta", 1e-5, high=1.0),
@@ -182,6 +189,7 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
         sampling_rate=privacy.number("sampling_rate", 1.0, high=1.0),
         patient_images=cast(Literal["mean", "one"], privacy.text("patient_images", "mean", choices=("mean", "one"))),
         max_noise_multiplier=privacy.number("max_noise_multiplier", 100.0),
+        colluding=privacy.whole("colluding", 0) if mode == "distributed" else 0,
     )
     privacy.done()
     table.done()

@@ -34,22 +34,35 @@ class Strategy(Protocol):
 
 
 class FedAvg:
-    """Adds the mean update times the server's learning rate (McMahan et al. 2017; rate 1 is the plain average)."""
+    """Adds the mean update times the server's learning rate (McMahan et al. 2017; rate 1 is the plain average).
 
-    def __init__(self, learning_rate: float) -> None:
+    With momentum b it adds the velocity v = b v + u instead (Hsu, Qi and Brown 2019, FedAvgM). On the mean updates of
+    mode "distributed", which are single descent steps, that is SGD with momentum.
+    """
+
+    def __init__(self, learning_rate: float, momentum: float = 0.0) -> None:
         self._learning_rate = learning_rate
+        self._momentum = momentum
+        self._velocity: Vector | None = None
 
     def step(self, parameters: Vector, mean_update: Vector) -> Vector:
-        """parameters + learning_rate * mean_update."""
-        return parameters + self._learning_rate * mean_update
+        """v = momentum * v + mean_update; parameters + learning_rate * v."""
+        if self._momentum == 0.0:
+            return parameters + self._learning_rate * mean_update
+        self._velocity = mean_update + (0.0 if self._velocity is None else self._momentum * self._velocity)
+        return parameters + self._learning_rate * self._velocity
 
     def state(self) -> Mapping[str, Vector]:
-        """Nothing: every round starts afresh."""
-        return {}
+        """The velocity (d,); nothing without momentum or before the first step."""
+        return {} if self._velocity is None else {"velocity": self._velocity}
 
     def restore(self, state: Mapping[str, Vector]) -> None:
-        """Accept the empty state; RunError on any other."""
-        _expect(state, set())
+        """Take the velocity back; RunError when there should be none, or a stranger is there."""
+        if not state:
+            self._velocity = None
+            return
+        _expect(state, {"velocity"} if self._momentum else set())
+        self._velocity = state["velocity"].copy()
 
 
 class FedProx(FedAvg):
@@ -95,7 +108,7 @@ def strategy_for(terms: TrainingTerms) -> Strategy:
     """The strategy that a plan's training terms name, with their settings."""
     match terms.strategy:
         case "fedavg":
-            return FedAvg(terms.server_learning_rate)
+            return FedAvg(terms.server_learning_rate, terms.server_momentum)
         case "fedprox":
             return FedProx(terms.server_learning_rate)
         case "fedadam":

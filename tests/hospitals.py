@@ -25,7 +25,7 @@ from medquorum.task import Finding, Task
 SIZE = 32
 RIGHTS = SimulationRights(seed=11)
 TASK = Task((Finding("nodule", "SCT", "27925004", "Nodule"),), "DX")
-OPEN_POLICY = Policy(plan_epsilon=50.0, modes=("none", "local"), minimum_quorum=1)
+OPEN_POLICY = Policy(plan_epsilon=50.0, modes=("none", "local", "distributed"), minimum_quorum=1)
 
 
 def make_release(seed: int = 3, width: int = 8) -> Release:
