@@ -3,6 +3,10 @@
 The network, its features and the training set are built once for a plan and kept in memory between messages. Nothing
 else lasts from round to round: momentum starts at zero in each, since what a site would remember of its own noise is
 worth little after the others' updates, and a site that missed a round is then no different from one that did not.
+
+A contribution is, in modes "local" and "none", nominal patients x (trained - start): where this site wants to go. In
+mode "distributed" it is the sum of its sampled patients' clipped gradients at `start`, in whole steps of the round's
+lattice and with its share of the noise: uphill, undivided, and of no use by itself (see privacy.distributed).
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from ..models.head import Output
 from ..models.loss import image_losses
 from ..models.parameters import from_vector, to_vector
 from ..models.threads import one_thread
-from ..privacy import dpsgd
+from ..privacy import distributed, dpsgd, lattice
 from ..privacy.errors import AggregationError
 from ..privacy.plan import Plan
 from ..privacy.randomness import Randomness
@@ -60,9 +64,10 @@ class Workbench:
         return vector
 
     def update(self, parameters: bytes, site: str, source: Randomness) -> Vector:
-        """Train from `parameters` as the plan says and return nominal x (trained - start), float64 (d,).
+        """Train from `parameters` as the plan says and return this site's contribution, float64 (d,).
 
-        The caller has charged the ledger for it. Raises what dpsgd.train raises.
+        The caller has charged the ledger for it. Raises what dpsgd.train and, in mode "distributed",
+        privacy.distributed.contribution raise.
         """
         start = self.load(parameters)
         nominal = self._plan.nominal(site)
@@ -77,17 +82,24 @@ class Workbench:
 
         self._module.train()
         with one_thread() if self._network.frozen else nullcontext():
-            dpsgd.train(
-                self._module,
-                losses,
-                self._set.patients,
-                nominal,
-                self._plan.privacy,
-                self._plan.training,
-                source,
-                start,
-            )
+            if self._plan.privacy.mode == "distributed":
+                total = dpsgd.clipped_sum(self._module, losses, self._set.patients, nominal, self._plan.privacy, source)
+            else:
+                total = None
+                dpsgd.train(
+                    self._module,
+                    losses,
+                    self._set.patients,
+                    nominal,
+                    self._plan.privacy,
+                    self._plan.training,
+                    source,
+                    start,
+                )
         self._module.eval()
+        if total is not None:
+            unit = lattice.lattice(self._plan, self.length)
+            return distributed.contribution(total, lattice.limit(self._plan, site), unit, source)
         trained = to_vector(self._module).detach().to(torch.float64)
         return nominal * (trained - start.to(torch.float64)).numpy()
 

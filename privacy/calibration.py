@@ -13,14 +13,19 @@ from functools import lru_cache
 from typing import Literal
 
 from .accounting import COARSE_GRID, GRID, epsilon, gaussian_delta
+from .discrete import as_continuous
 from .errors import PlanError, UnaccountableError
 from .events import GaussianSteps
+from .lattice import Shares
 from .plan import Mode, PrivacyTerms
 
 _DIGITS = 5
 _MOST_STEPS = 1 << 24
 # Where delta is so large, or so few are ever sampled, that the definition asks for hardly any noise, add this anyway.
 _LEAST_NOISE = 0.2
+# Lattice points to a share's deviation that shared noise is calibrated for. Plans have far more (see lattice), and
+# what this few cost is one part in a million; a plan that has fewer is refused when it is accounted.
+_POINTS = 1024.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +97,15 @@ def calibrated_terms(
     patient_images: Literal["mean", "one"] = "mean",
     mode: Mode = "local",
     patients: int | None = None,
+    quorum: int = 1,
     colluding: int = 0,
 ) -> PrivacyTerms:
     """Return a plan's privacy terms with the noise that `steps` (rounds x local steps) at this budget need.
 
     patients: the largest nominal count of the plan's sites, to refuse a delta at or above its inverse here already.
-    colluding: of mode "distributed". Mode "none" gives terms without noise. Raises PlanError, with the figures that would work, when the noise would
-    be above the maximum or the delta too large, and UnaccountableError for a budget that is none.
+    quorum, colluding: of mode "distributed", whose noise is calibrated for what is left of it then. Mode "none" gives
+    terms without noise. Raises PlanError, with the figures that would work, when the noise would be above the maximum
+    or the delta too large, and UnaccountableError for a budget that is none.
     """
     noise = 0.0
     if mode != "none":
@@ -108,7 +115,10 @@ def calibrated_terms(
                 where="privacy.delta",
                 fix=f"choose a delta below {1.0 / patients:.2g}; {0.1 / patients:.1g} would do",
             )
-        noise = noise_multiplier(epsilon, delta, sampling_rate, steps)
+        if mode == "distributed":
+            noise = _shared_noise(epsilon, delta, sampling_rate, steps, Shares(max(1, quorum - colluding), _POINTS))
+        else:
+            noise = noise_multiplier(epsilon, delta, sampling_rate, steps)
         if noise > max_noise_multiplier:
             raise PlanError(
                 f"{steps} steps at epsilon {epsilon:g} and delta {delta:g} need a noise multiplier of {noise:.4g}, "
@@ -129,6 +139,15 @@ def calibrated_terms(
         patient_images=patient_images,
         colluding=colluding,
     )
+
+
+def _shared_noise(target: float, delta: float, sampling_rate: float, steps: int, shares: Shares) -> float:
+    """The noise multiplier whose shared noise costs at most `target`, slack included: hardly more than a Gaussian's."""
+    _, slack = as_continuous(GaussianSteps(1.0, sampling_rate, steps, shares))
+    found = noise_multiplier(target - slack.epsilon, delta - slack.delta, sampling_rate, steps)
+    while epsilon((GaussianSteps(found, sampling_rate, steps, shares),), delta) > target:
+        found = _round_up(found * (1.0 + 10.0**-_DIGITS))
+    return found
 
 
 def _require_budget(target_epsilon: float, delta: float) -> None:

@@ -52,6 +52,10 @@ def train(
     and for models or losses that have no correct per-patient gradient.
     """
     _check(nominal, terms, source)
+    if terms.mode == "distributed":
+        raise UnaccountableError(
+            "in mode 'distributed' a site takes no steps by itself", fix="sum its gradients and add its share of noise"
+        )
     index = _Patients(patients)
     parameters = trainable(module)
     anchor = _vector(parameters) if start is None else start.detach().to(torch.float64).cpu().clone()
@@ -66,6 +70,27 @@ def train(
                 gradient += training.proximal * (position - anchor)
             velocity = training.momentum * velocity + gradient
             _assign(parameters, position - training.learning_rate * velocity)
+
+
+def clipped_sum(
+    module: nn.Module,
+    image_losses: ImageLosses,
+    patients: NDArray[np.int64],
+    nominal: int,
+    terms: PrivacyTerms,
+    source: Randomness,
+    *,
+    images_at_once: int = IMAGES_AT_ONCE,
+) -> ClippedSum:
+    """Sample one step's patients and sum their clipped gradients at the module's parameters, which stay as they are.
+
+    Arguments and errors are those of `train`. The sum is bare: it is for mode "distributed", where noise is added to
+    it before it leaves (see distributed).
+    """
+    _check(nominal, terms, source)
+    batch = _Patients(patients).draw(terms, source)
+    with hooked(module, image_losses, images_at_once) as gradients:
+        return gradients.clipped_sum(batch, terms.clip)
 
 
 def noised_gradient(total: ClippedSum, nominal: int, terms: PrivacyTerms, source: Randomness) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from .errors import UnaccountableError
+from .lattice import Shares, shares
 from .plan import Plan
 
 
@@ -15,12 +16,15 @@ class GaussianSteps:
 
     noise_multiplier: standard deviation of the noise over the sensitivity (> 0). sampling_rate: the probability with
     which each patient enters a step, independently (Poisson); 1.0 means that every patient is in every step.
+    shares: the noise is a sum of discrete Gaussians, of which this many are counted on; None for the noise of one site
+    on a lattice so fine that it stands for a continuous one (see noise).
     Raises UnaccountableError outside these ranges.
     """
 
     noise_multiplier: float
     sampling_rate: float
     steps: int
+    shares: Shares | None = None
 
     def __post_init__(self) -> None:
         # An int here would come back from the wire as another type.
@@ -35,24 +39,35 @@ class GaussianSteps:
 
 
 def round_events(plan: Plan) -> tuple[GaussianSteps, ...]:
-    """What one attempt at one training round of the plan releases about a site's patients; () in mode "none"."""
-    if plan.privacy.mode == "none":
-        return ()
-    terms = plan.privacy
-    return (GaussianSteps(terms.noise_multiplier, terms.sampling_rate, plan.training.local_steps),)
+    """What one attempt at one training round of the plan releases about a site's patients; () in mode "none".
+
+    In mode "distributed" to the coordinator and the colluders that the plan states. UnaccountableError when its
+    numbers have no lattice.
+    """
+    return _training(plan, plan.training.local_steps)
 
 
 def plan_events(plan: Plan) -> tuple[GaussianSteps, ...]:
     """What the whole plan releases about a site's patients when no round is repeated; () in mode "none"."""
-    if plan.privacy.mode == "none":
+    return _training(plan, plan.steps)
+
+
+def _training(plan: Plan, steps: int) -> tuple[GaussianSteps, ...]:
+    terms = plan.privacy
+    if terms.mode == "none":
         return ()
-    return (GaussianSteps(plan.privacy.noise_multiplier, plan.privacy.sampling_rate, plan.steps),)
+    shared = shares(plan) if terms.mode == "distributed" else None
+    return (GaussianSteps(terms.noise_multiplier, terms.sampling_rate, steps, shared),)
 
 
 def merged(events: tuple[GaussianSteps, ...]) -> tuple[GaussianSteps, ...]:
     """The same releases with equal mechanisms counted together, in a canonical order (composition commutes)."""
-    steps: dict[tuple[float, float], int] = {}
+    steps: dict[tuple[float, float, tuple[int, float]], int] = {}
     for event in events:
-        key = (event.sampling_rate, event.noise_multiplier)
+        shared = (event.shares.count, event.shares.points) if event.shares else (0, 0.0)
+        key = (event.sampling_rate, event.noise_multiplier, shared)
         steps[key] = steps.get(key, 0) + event.steps
-    return tuple(GaussianSteps(noise, rate, count) for (rate, noise), count in sorted(steps.items()))
+    return tuple(
+        GaussianSteps(noise, rate, count, Shares(*shared) if shared[0] else None)
+        for (rate, noise, shared), count in sorted(steps.items())
+    )

@@ -14,14 +14,20 @@ from .plan import Plan
 NOISE_DEVIATIONS = 8.0
 
 
+def whole_numbers(plan: Plan, purpose: Purpose) -> bool:
+    """Whether the vectors are whole numbers that carry their noise already, which the ring sums as they are."""
+    return plan.privacy.mode == "distributed" and purpose == "update"
+
+
 def value_range(plan: Plan, purpose: Purpose) -> float:
     """The bound on one value of a site's vector, for each nominal patient of the site.
 
     An update of S steps with learning rate r, momentum m and clip C moves a parameter by at most r S / (1 - m) times
     the mean gradient, which is C at the most, plus its noise; both are stated for the site with the fewest nominal
-    patients, so that one figure serves all. An evaluation counts patients. UnaccountableError without a clip in force.
+    patients, so that one figure serves all. An evaluation counts patients; for whole numbers the range does not matter
+    and is 1. UnaccountableError without a clip in force.
     """
-    if purpose == "evaluation":
+    if purpose == "evaluation" or whole_numbers(plan, purpose):
         return 1.0
     if plan.privacy.mode == "none":
         raise UnaccountableError(

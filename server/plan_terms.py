@@ -102,6 +102,7 @@ class PlanTerms:
             patient_images=self.patient_images,
             mode=self.mode,
             patients=max(nominal),
+            quorum=self.quorum,
             colluding=self.colluding,
         )
 

@@ -26,7 +26,7 @@ from .errors import QuorumError, RunError
 from .outcome import Missing, Outcome, RoundLog, SiteBytes
 from .progress import AttemptFailed, Evaluated, Resumed, RoundFinished, RoundStarted, RunFinished, Watcher
 from .run_folder import Checkpoint, RunFolder
-from .strategy import Strategy, strategy_for
+from .strategy import Strategy, mean_update, strategy_for
 from .summing import Sum, model_hash, open_sum
 from .trust import CoordinatorTrust
 
@@ -108,8 +108,7 @@ class Rounds:
         begun, traffic = time.monotonic(), self._courier.traffic
         number = len(state.rounds) + 1
         update = self._update(number, state.parameters)
-        weight = sum(self._plan.nominal(site) for site in update.opened.survivors)
-        mean = update.opened.total / weight
+        mean = mean_update(self._plan, update.opened)
         before = np.frombuffer(state.parameters, dtype="<f4").astype(np.float64)
         # Rounded to float32 at once: the model that is kept is bit for bit the one that every site is sent.
         after = self._strategy.step(before, mean).astype("<f4")

@@ -11,7 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..privacy.plan import TrainingTerms
+from ..privacy.aggregation import Opened
+from ..privacy.distributed import mean_gradient
+from ..privacy.plan import Plan, TrainingTerms
 from .errors import RunError
 
 Vector = NDArray[np.float64]
@@ -102,6 +104,17 @@ class FedAdam:
         _expect(state, {"momentum", "variance"})
         self._momentum = state["momentum"].copy()
         self._variance = state["variance"].copy()
+
+
+def mean_update(plan: Plan, opened: Opened) -> Vector:
+    """The mean update (d,) behind an opened sum: how far the survivors, weighed by nominal patients, move the model.
+
+    In mode "distributed" the sum is of gradients, and the mean update is one descent step, -learning_rate x their
+    mean: FedAvg at server_learning_rate 1 is then SGD at the plan's learning_rate, and server_momentum its momentum.
+    """
+    if plan.privacy.mode == "distributed":
+        return -plan.training.learning_rate * mean_gradient(plan, opened.total, opened.survivors)
+    return opened.total / sum(plan.nominal(site) for site in opened.survivors)
 
 
 def strategy_for(terms: TrainingTerms) -> Strategy:

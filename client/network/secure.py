@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...privacy.aggregation import SiteAggregation
 from ...privacy.identity import Identity
-from ...privacy.ranges import value_range
+from ...privacy.ranges import value_range, whole_numbers
 from ...privacy.roster import Roster
 from ...privacy.secure_aggregation import Policy, SecureSite, Terms
 from ..aggregation import Part, SiteSide
@@ -29,6 +29,7 @@ def secure_side(identity: Identity, roster: Callable[[], Roster], minimum_cohort
             length=part.length,
             value_range=value_range(plan, part.purpose),
             content=part.model,
+            whole=whole_numbers(plan, part.purpose),
         )
         return SecureSite(part.site, identity, terms, policy, roster)
 

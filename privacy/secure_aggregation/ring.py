@@ -3,6 +3,9 @@
 Values saturate at the site's limit and are rounded to whole steps at random, up or down, so that the expected value is
 the value itself (to 2^-22 of a step: float64's own grid at the ring's ends). The randomness is AES-256-CTR under a
 fresh key. Saturated values are counted in one more ring element, masked like the rest.
+
+Vectors of whole numbers that carry their noise already (mode "distributed") go in as they are: nothing saturates,
+nothing is rounded again, the count is 0, and the sum is exact modulo 2^32.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AggregationError
-from .keystream import PIECE, Mask, Masker, Ring, Words
+from .keystream import PIECE, Mask, Masker, Ring, Words, apply_masks
 
 Vector = NDArray[np.float64]
 
@@ -45,6 +48,21 @@ def mask_vector(values: Vector, limit: float, step: float, masks: Sequence[Mask]
         masker.apply(piece)
     vector[-1] = saturated
     masker.apply(vector[-1:])
+    return vector
+
+
+def mask_whole(values: Vector, masks: Sequence[Mask]) -> Ring:
+    """Mask a vector (d,) of whole numbers below 2^53 in size: returns (d + 1,) ring words, the last one a count of 0.
+
+    Raises AggregationError when a value is no such number.
+    """
+    if values.ndim != 1 or values.dtype != np.float64:
+        raise AggregationError(f"a contribution of shape {values.shape} and {values.dtype}", where="contribution")
+    if not bool(np.all((np.abs(values) < 2.0**53) & (values == np.rint(values)))):
+        raise AggregationError("the contribution holds values that are not whole numbers", where="contribution")
+    vector: Ring = np.zeros(values.size + 1, dtype="<u4")
+    vector[:-1] = values.astype(np.int64).astype("<u4")  # the remainder modulo 2^32
+    apply_masks(masks, vector)
     return vector
 
 

@@ -181,7 +181,10 @@ class SecureSite:
             raise AggregationError(
                 f"a contribution of shape {values.shape} to a sum of {session.length} values", where=self._where
             )
-        vector = ring.mask_vector(values, session.limit(self._site), session.step, masks, self._rounding(32))
+        if session.whole:
+            vector = ring.mask_whole(values, masks)
+        else:
+            vector = ring.mask_vector(values, session.limit(self._site), session.step, masks, self._rounding(32))
         return Masked(vector.tobytes())
 
     def _agree(self, survivors: Survivors) -> Agreement:

@@ -45,6 +45,8 @@ class Session:
 
     cohort: the sites invited with their nominal patient counts, by name. length: values in a site's vector (d).
     value_range: a site's values saturate at +- value_range x its nominal patients.
+    whole: the vectors hold whole numbers, which are summed as they are, modulo 2^32; nothing saturates, and
+    value_range is 1 and does not matter.
     """
 
     consortium: str
@@ -56,6 +58,7 @@ class Session:
     quorum: int
     length: int
     value_range: float
+    whole: bool = False
 
     def __post_init__(self) -> None:
         names = self.names
@@ -89,15 +92,17 @@ class Session:
     @property
     def step(self) -> float:
         """The value of one unit of the ring: such that the whole cohort at its limits, each value rounded up, stays
-        strictly inside (-2^31, 2^31), so that the sum cannot wrap."""
+        strictly inside (-2^31, 2^31), so that the sum cannot wrap. 1 for whole numbers."""
+        if self.whole:
+            return 1.0
         patients = sum(site.patients for site in self.cohort)
         return self.value_range * patients / (RING // 2 - 1 - 2 * len(self.cohort))
 
     @property
     def error_bound(self) -> float:
         """The opened sum differs from the plain sum of the saturated vectors by less than this in every value: one
-        step for each site's rounding, and 2^-20 of it for float64 itself."""
-        return len(self.cohort) * self.step * (1.0 + 2.0**-20)
+        step for each site's rounding, and 2^-20 of it for float64 itself. Whole numbers are exact."""
+        return 0.0 if self.whole else len(self.cohort) * self.step * (1.0 + 2.0**-20)
 
     def limit(self, site: str) -> float:
         """Where `site`'s values saturate."""
@@ -133,6 +138,7 @@ class Terms:
     length: int
     value_range: float
     content: bytes
+    whole: bool = False
 
     def session(self, cohort: tuple[str, ...]) -> Session:
         """The session among these sites. AggregationError when one is not in the plan, or the cohort is too small,
@@ -151,4 +157,5 @@ class Terms:
             self.quorum,
             self.length,
             self.value_range,
+            self.whole,
         )

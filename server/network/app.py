@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from ...errors import MedquorumError
 from ...privacy.aggregation import CoordinatorAggregation
-from ...privacy.ranges import value_range
+from ...privacy.ranges import value_range, whole_numbers
 from ...privacy.roster import Member, Roster
 from ...privacy.secure_aggregation import SecureCoordinator, Terms
 from ..aggregation import Gathering
@@ -51,6 +51,7 @@ def secure(consortium: Consortium, gathering: Gathering) -> CoordinatorAggregati
         length=gathering.length,
         value_range=value_range(plan, gathering.purpose),
         content=gathering.model,
+        whole=whole_numbers(plan, gathering.purpose),
     )
     return SecureCoordinator(terms, gathering.cohort, known_sites(consortium))
 

@@ -1,0 +1,87 @@
+"""Mode "distributed", both ends: a site hides its clipped sum under its share of the noise, the coordinator reads the
+opened sum.
+
+One round is one step. A site's contribution is the *sum* of its sampled patients' clipped gradients (a gradient, not a
+change of the model), counted in whole steps of the round's lattice, with its share of discrete Gaussian noise added,
+all before masking. The opened sum then carries the noise of every survivor and nothing else is ever seen. The
+coordinator divides by the public expected number of patients and descends: with noise and rounding away this is
+pooled, clipped SGD to float tolerance. Sizes, limits and proofs of the rounding stand in `lattice`, the accounting in
+`discrete`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .accounting import epsilon
+from .errors import UnaccountableError
+from .events import plan_events
+from .lattice import Lattice, Shares, lattice, tolerated
+from .noise import integer_gaussian
+from .plan import Plan
+from .randomness import Randomness, uniforms
+
+if TYPE_CHECKING:
+    from .clipping import ClippedSum
+
+Vector = NDArray[np.float64]
+
+
+def contribution(total: ClippedSum, limit: float, lattice: Lattice, source: Randomness) -> Vector:
+    """A site's vector: its clipped sum in whole steps of the lattice, under its share of the noise.
+
+    limit: the largest norm of the sum, `lattice.limit`. Returns whole numbers as float64 (d,). The caller has charged
+    the ledger. Raises UnaccountableError when the sum was clipped to another norm than the lattice was made for.
+    """
+    if total.sensitivity > lattice.clip:
+        raise UnaccountableError(
+            f"a sum clipped to {total.sensitivity:g} does not fit a lattice made for {lattice.clip:g}"
+        )
+    return rounded(total.total, limit, lattice.step, source) + integer_gaussian(total.total.size, lattice.share, source)
+
+
+def rounded(values: Vector, limit: float, step: float, source: Randomness) -> Vector:
+    """`values` (d,) drawn in to norm `limit`, in whole steps, each up or down at random so that the mean is exact."""
+    norm = float(np.linalg.norm(values))
+    inside = values if norm <= limit else values * (limit / norm)
+    return np.floor(inside / step + uniforms(values.size, source))
+
+
+def mean_gradient(plan: Plan, total: Vector, survivors: tuple[str, ...]) -> Vector:
+    """The noised mean gradient (d,) behind an opened sum (d,) in whole steps: over the survivors' nominal patients, as
+    many as a step samples of them on average."""
+    expected = plan.privacy.sampling_rate * sum(plan.nominal(site) for site in survivors)
+    return total * (lattice(plan, total.size).step / expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Collusion:
+    """What the whole plan costs a site's patients at its delta when `colluding` sites tell the coordinator their noise
+    and share what they saw. alone: whether so many could have the site's own vector opened, under its share only."""
+
+    colluding: int
+    epsilon: float
+    alone: bool
+
+
+def collusions(plan: Plan) -> tuple[Collusion, ...]:
+    """One line for each number of colluding sites from the plan's own to all but one of the quorum.
+
+    The first is the plan's guarantee, which the ledger is charged for; the others are only shown. () in other modes.
+    """
+    if plan.privacy.mode != "distributed":
+        return ()
+    (event,) = plan_events(plan)
+    promised = event.shares or Shares(1, 1.0)
+    lines: list[Collusion] = []
+    for colluding in range(plan.privacy.colluding, plan.quorum):
+        alone = colluding > tolerated(plan)
+        left = 1 if alone else plan.quorum - colluding
+        noise = event.noise_multiplier * (left / promised.count) ** 0.5
+        weaker = replace(event, noise_multiplier=noise, shares=Shares(left, promised.points))
+        lines.append(Collusion(colluding, epsilon((weaker,), plan.privacy.delta), alone))
+    return tuple(lines)
