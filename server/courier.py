@@ -136,18 +136,14 @@ class Courier:
         group: str,
         on_answer: Callable[[str], None] | None = None,
     ) -> tuple[dict[str, bytes], dict[str, str]]:
-        """Push the parcels one by one (so that one that cannot be pushed costs no other), and pull until the
-        deadline. The time to live makes a node that wakes up later not find them any more."""
+        """Push the parcels and pull until the deadline. The time to live makes a node that wakes up later not find
+        them any more."""
         deadline = time.monotonic() + seconds
-        waiting: dict[str, str] = {}
-        faults: dict[str, str] = {}
-        for name, (node, body) in parcels.items():
-            pushed = self._push(node, kind, body, deadline, group)
-            if pushed:
-                waiting[pushed[0]] = name
-            else:
-                faults[name] = "the message could not be handed to Flower"
         answers: dict[str, bytes] = {}
+        faults: dict[str, str] = {}
+        pushed = self._push(kind, parcels, deadline, group)
+        waiting = {identifier: name for name, identifier in pushed.items()}
+        faults.update(dict.fromkeys(parcels.keys() - pushed.keys(), "the message could not be handed to Flower"))
         pause = _FIRST_PAUSE
         probes: dict[str, str] = {}
         lost: set[str] = set()
@@ -156,8 +152,11 @@ class Courier:
             if time.monotonic() >= probe_at:
                 probe_pause = min(2.0 * probe_pause, _LONGEST_PROBE)
                 probe_at = time.monotonic() + probe_pause
-                for name in set(waiting.values()) - set(probes.values()):
-                    probes |= dict.fromkeys(self._push(parcels[name][0], "query", _GREETING, deadline, group), name)
+                silent = set(waiting.values()) - set(probes.values())
+                greetings = {name: (parcels[name][0], _GREETING) for name in silent}
+                probes |= {
+                    identifier: name for name, identifier in self._push("query", greetings, deadline, group).items()
+                }
             # Whoever answered a probe at the last look has had its say on the message itself by this one.
             settled = lost.copy()
             replies = list(self._grid.pull_messages([*waiting, *probes]))
@@ -190,11 +189,30 @@ class Courier:
         faults.update(dict.fromkeys(waiting.values(), f"no answer within {seconds:g} s"))
         return answers, faults
 
-    def _push(self, node: int, kind: Kind, body: bytes, deadline: float, group: str) -> list[str]:
-        """Hand one message to Flower; its identifier, or nothing when it could not be handed over."""
+    def _push(
+        self, kind: Kind, parcels: Mapping[str, tuple[int, bytes]], deadline: float, group: str
+    ) -> dict[str, str]:
+        """Hand messages to Flower; the identifier of each, by name, but for those that it does not take.
+
+        All go in one call, which stores what they have in common once. A call that fails as a whole (Flower refuses
+        what is too large for one request) is made again for each message by itself, so that none costs another.
+        """
+        names = sorted(parcels)
+        if not names:
+            return {}
+        messages = [self._message(*parcels[name], kind, deadline, group) for name in names]
+        identifiers = list(self._grid.push_messages(messages))
+        if len(identifiers) != len(names):
+            if len(names) == 1:
+                return {}
+            alone = (self._push(kind, {name: parcels[name]}, deadline, group) for name in names)
+            return {name: identifier for one in alone for name, identifier in one.items()}
+        return {name: identifier for name, identifier in zip(names, identifiers, strict=True) if identifier}
+
+    @staticmethod
+    def _message(node: int, body: bytes, kind: Kind, deadline: float, group: str) -> Message:
         content = RecordDict({"message": ConfigRecord({"body": body})})
-        message = Message(content, node, kind, ttl=max(deadline - time.monotonic(), 1.0), group_id=group)
-        return [one for one in self._grid.push_messages([message]) if one]
+        return Message(content, node, kind, ttl=max(deadline - time.monotonic(), 1.0), group_id=group)
 
     @staticmethod
     def _count(ledger: dict[str, int], site: str, size: int) -> None:

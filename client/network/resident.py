@@ -30,7 +30,7 @@ class Pace:
     fault_first, fault_longest: the pauses after a fault, doubling. refused: after a refusal that only a person can
     lift."""
 
-    busy: float = 0.05
+    busy: float = 0.2
     busy_for: float = 20.0
     idle: float = 5.0
     fault_first: float = 0.5

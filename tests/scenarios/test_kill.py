@@ -26,7 +26,7 @@ ROUNDS = 90
 SITES = ("east", "north", "south", "west")
 # Which process dies: a node most often, since there are most of them.
 VICTIMS = (*SITES, *SITES, *SITES, "service", "SuperLink", "ServerApp", "ServerApp")
-SETTINGS = Settings(aggregation="secure", gather_seconds=60.0, step_seconds=90.0, attempts=3, wait_seconds=0.2)
+SETTINGS = Settings(aggregation="secure", gather_seconds=60.0, step_seconds=20.0, attempts=3, wait_seconds=0.2)
 PATIENCE = 240.0
 
 Charged = set[tuple[str, int, int]]
