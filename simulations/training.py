@@ -98,6 +98,7 @@ def train_alone(study: Study, site: Site, plan: Plan, release: Release, out: Pat
         name=f"{plan.name}, {site.name} alone",
         sites=tuple(one for one in plan.sites if one.name == site.name),
         quorum=1,
+        privacy=replace(plan.privacy, colluding=0),
         evaluation_bins=0,
     )
     settings = replace(SETTINGS, synthetic=study.synthetic)
