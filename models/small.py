@@ -20,11 +20,15 @@ class StandardisedConv2d(nn.Conv2d):
     They are divided by the square root of the fan-in too, so that a layer keeps the variance of its input.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        fan_in = self.weight[0].numel()
-        centred = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+    def effective_weight(self, weight: Tensor) -> Tensor:
+        """The kernels convolved with, a function of the weight: what exact per-patient clipping asks a layer for."""
+        fan_in = weight[0].numel()
+        centred = weight - weight.mean(dim=(1, 2, 3), keepdim=True)
         variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
-        weight = centred * torch.rsqrt(variance * fan_in + 1e-6)
+        return centred * torch.rsqrt(variance * fan_in + 1e-6)
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight = self.effective_weight(self.weight)
         return F.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 

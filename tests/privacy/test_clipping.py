@@ -18,10 +18,13 @@ from medquorum.privacy.errors import UnaccountableError
 
 
 class Standardised(nn.Conv2d):
-    """A convolution that Opacus has no rule for: it goes through functorch."""
+    """A convolution whose kernel is a function of its weight, which is what it tells the engine."""
+
+    def effective_weight(self, weight: Tensor) -> Tensor:
+        return weight - weight.mean(dim=(1, 2, 3), keepdim=True)
 
     def forward(self, input: Tensor) -> Tensor:
-        weight = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        weight = self.effective_weight(self.weight)
         return nn.functional.conv2d(input, weight, self.bias, self.stride, self.padding)
 
 
@@ -142,7 +145,7 @@ def test_the_clip_binds_and_only_where_it_must() -> None:
     one = case("small", [2], scale=5.0)
     free = one.sum([0], 1e9)
     norm = float(np.linalg.norm(free))
-    assert np.linalg.norm(one.sum([0], norm / 2)) == pytest.approx(norm / 2 * (1.0 - MARGIN), rel=1e-9)
+    assert np.linalg.norm(one.sum([0], norm / 2)) == pytest.approx(norm / 2 * (1.0 - MARGIN), rel=1e-6)
     assert np.allclose(one.sum([0], norm * 1.01), free, rtol=1e-9)
 
 

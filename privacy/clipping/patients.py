@@ -1,0 +1,136 @@
+"""What a clipped sum is taken of, and what comes out: the words that both engines share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+ImageLosses = Callable[[Tensor], Tensor]
+
+MARGIN = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedSum:
+    """A sum over patients (d,) float64, parameters in sorted-name order, and what one patient can change of it.
+
+    sensitivity: bound on the Euclidean norm of the change when one patient is added or removed; patients: how many
+    contributed (private: never leaves the site).
+    """
+
+    total: NDArray[np.float64]
+    sensitivity: float
+    patients: int
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRows:
+    """The rows (images) that stand for each patient of one step: rows[offsets[i]:offsets[i+1]] are patient i's.
+
+    Every patient has at least one row.
+    """
+
+    rows: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return self.offsets.size - 1
+
+    def groups(self, images_at_once: int) -> Iterator[tuple[int, int]]:
+        """Consecutive patients [first, last) with together at most `images_at_once` rows; one alone may have more."""
+        first = 0
+        while first < len(self):
+            limit = self.offsets[first] + images_at_once
+            last = max(first + 1, int(np.searchsorted(self.offsets, limit, side="right")) - 1)
+            yield first, last
+            first = last
+
+    def group(self, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of patients [first, last): the rows, each row's weight (1 / its patient's rows), and rows of each patient."""
+        counts = np.diff(self.offsets[first : last + 1])
+        rows = self.rows[self.offsets[first] : self.offsets[last]]
+        return torch.from_numpy(rows), torch.from_numpy(np.repeat(1.0 / counts, counts)), torch.from_numpy(counts)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """How the consecutive rows of one backward pass belong to patients. counts (n,): each patient's rows, 1 or more."""
+
+    counts: Tensor
+
+    def __len__(self) -> int:
+        return self.counts.numel()
+
+    @cached_property
+    def rows(self) -> int:
+        return int(self.counts.sum())
+
+    @cached_property
+    def longest(self) -> int:
+        return int(self.counts.max())
+
+    @cached_property
+    def owners(self) -> Tensor:
+        """The patient of each row."""
+        return torch.repeat_interleave(torch.arange(len(self)), self.counts)
+
+    @cached_property
+    def _places(self) -> Tensor:
+        starts = torch.cumsum(self.counts, 0) - self.counts
+        return self.owners * self.longest + torch.arange(self.rows) - starts[self.owners]
+
+    def summed(self, rows: Tensor) -> Tensor:
+        """(rows, ...) -> (patients, ...), the sum over each patient's rows."""
+        if self.longest == 1:
+            return rows
+        sums = rows.new_zeros(len(self), *rows.shape[1:])
+        return sums.index_add_(0, self.owners.to(rows.device), rows)
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """(rows, ...) -> (patients, longest, ...), with zeros where a patient has fewer rows."""
+        if self.longest == 1:
+            return rows.unsqueeze(1)
+        places = rows.new_zeros(len(self) * self.longest, *rows.shape[1:])
+        places[self._places.to(rows.device)] = rows
+        return places.view(len(self), self.longest, *rows.shape[1:])
+
+    def parts(self, rows_at_once: int) -> Iterator[tuple[slice, Spans]]:
+        """The same patients in order, a few at a time: slices of the rows, and whose they are."""
+        first = start = 0
+        while first < len(self):
+            last, stop = first, start
+            while last < len(self) and (last == first or stop + int(self.counts[last]) - start <= rows_at_once):
+                stop += int(self.counts[last])
+                last += 1
+            yield slice(start, stop), Spans(self.counts[first:last])
+            first, start = last, stop
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that take a gradient, by name, in sorted-name order: the order of every vector here."""
+    named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    return {name: named[name] for name in sorted(named)}
+
+
+def squared_norms(gradients: Tensor) -> Tensor:
+    """(n, values) -> (n,) float64, right to about 10^-6 however many values there are.
+
+    Squares are added in single precision within blocks of 512 values only: over millions of values torch's own norm
+    reads up to 4e-4 too little.
+    """
+    if gradients.dtype == torch.float64:
+        return torch.linalg.vecdot(gradients, gradients)
+    whole = gradients.shape[1] - gradients.shape[1] % 512
+    squares = gradients[:, whole:].double().square().sum(dim=1)
+    if whole:
+        blocks = torch.linalg.vector_norm(gradients[:, :whole].unflatten(1, (-1, 512)), dim=2)
+        squares = squares + blocks.double().square().sum(dim=1)
+    if not bool(torch.isfinite(squares).all()):  # a square may overflow where the value did not
+        return torch.stack([row.double().square().sum() for row in gradients])
+    return squares
