@@ -25,7 +25,7 @@ from ..privacy.accounting import plan_epsilon
 from ..privacy.aggregation import PlainSite, SiteAggregation
 from ..privacy.charges import SLACK
 from ..privacy.errors import AggregationError, BudgetError, PrivacyError, VersionError, WireError
-from ..privacy.events import round_events
+from ..privacy.events import plan_events, round_events
 from ..privacy.ledger import Ledger
 from ..privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
 from ..privacy.plan import Plan
@@ -176,20 +176,12 @@ class Federation:
         plan_epsilon(plan)
         if plan.privacy.mode == "none" or self._ledger.spent_on(plan.hash) > 0.0:
             return
-        left = self._ledger.epsilon_cap - self._ledger.committed()
-        if plan.privacy.epsilon > left:
-            raise BudgetError(
-                f"the plan may spend epsilon {plan.privacy.epsilon:.4g} and this site has {max(left, 0.0):.4g} left"
-            )
+        self._ledger.require_room(plan_events(plan), round_events(plan)[0], plan.privacy.epsilon, plan.privacy.delta)
         year = self._ledger.committed_in_year()
         if plan.privacy.epsilon + year > self._policy.year_epsilon + SLACK:
             raise BudgetError(
                 f"the plan may spend epsilon {plan.privacy.epsilon:.4g}; this site committed {year:.4g} within 365 "
                 f"days and its cap for a year is {self._policy.year_epsilon:.4g}"
-            )
-        if plan.privacy.delta > self._ledger.delta:
-            raise BudgetError(
-                f"the plan's delta {plan.privacy.delta:g} is above the {self._ledger.delta:g} that this site allows"
             )
 
     def _step(self, step: Step) -> bytes:
@@ -271,6 +263,7 @@ class Federation:
                 plan.privacy.epsilon,
                 plan.privacy.delta,
                 self._policy.year_epsilon,
+                plan_events(plan),
             )
         return bench.update(attempt.parameters, self._site, self._randomness(part))
 

@@ -2,37 +2,47 @@
 
 The guarantee. A plan is fixed before its first charge, so within it the accountant's figures hold, however often
 rounds are retried: charges only ever cut off one fixed sequence of mechanisms at the plan's own epsilon. Plans are
-chosen adaptively, one after the other, and across them stands basic composition, which stays valid when each next
-(epsilon, delta) is chosen from what was seen before (Rogers, Roth, Ullman and Vadhan 2016, on privacy filters): all
-releases together are (sum of the started plans' epsilons, sum of their deltas)-private. The cap bounds that sum, each
-plan counted from its first charge on at the full epsilon that it may spend. A plan that stops early has spent less
-(`spent_on`), but when it stopped may depend on what was released, so only the full figure (`committed`) is proved.
+chosen adaptively, one after the other, and across them stand the two filters of `filters`: a charge is admitted when
+either admits it, and all releases for ever are then (epsilon_cap, delta_cap)-private.
+
+A ledger that was brought back from a backup lacks charges. What peers' kept heads prove of them is taken in as an
+`Adoption`; the plans charged before it are closed, since what they spent in the lost part is known only in total.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from .accounting import epsilon
-from .calibration import most, steps_within
+from .calibration import most
 from .errors import BudgetError
 from .events import GaussianSteps
+from .filters import Cost, divergence, filter_budget
+from .heads import SignedHead
 
 # Two accountings of one budget may differ in their last bits.
 SLACK = 1e-9
+_DELTA_SLACK = 1e-15
 YEAR = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The ledger's first link: whose it is, the cap on all plans' epsilon together, the largest delta of one plan."""
+    """The ledger's first link: whose it is, and what everything ever charged may cost.
+
+    epsilon_cap, delta_cap: for all plans together. delta: the largest of one plan, and the Renyi filter's own share of
+    delta_cap. order: the Renyi filter's, chosen here once (filters.best_order).
+    """
 
     site: str
     epsilon_cap: float
     delta: float
+    delta_cap: float
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,104 +65,193 @@ class Charge:
     previous: bytes
 
 
-def plans(charges: Sequence[Charge]) -> dict[bytes, Charge]:
-    """Each plan's first charge, in the order in which the plans were started."""
-    firsts: dict[bytes, Charge] = {}
-    for charge in charges:
-        firsts.setdefault(charge.plan_hash, charge)
-    return firsts
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """One link: charges that this file has lost, as a head that peers kept and the site itself signed proves them.
+
+    sequence: above the adopted head's, so that later heads are the higher ones. lost: their cost, beyond what this
+    ledger knew.
+    """
+
+    sequence: int
+    evidence: SignedHead
+    lost: Cost
+    at: str
+    previous: bytes
 
 
-def events_of(charges: Sequence[Charge], plan_hash: bytes) -> tuple[GaussianSteps, ...]:
-    """Everything charged for one plan."""
-    return tuple(event for charge in charges if charge.plan_hash == plan_hash for event in charge.events)
+@dataclass(frozen=True)
+class Book:
+    """All links of a ledger, oldest first, and what follows from them."""
+
+    opening: Opening
+    links: tuple[Charge | Adoption, ...] = ()
+
+    @cached_property
+    def charges(self) -> tuple[Charge, ...]:
+        """The charges among the links."""
+        return tuple(link for link in self.links if isinstance(link, Charge))
+
+    @cached_property
+    def plans(self) -> dict[bytes, Charge]:
+        """Each plan's first charge, in the order in which the plans were started."""
+        firsts: dict[bytes, Charge] = {}
+        for charge in self.charges:
+            firsts.setdefault(charge.plan_hash, charge)
+        return firsts
+
+    @cached_property
+    def closed(self) -> frozenset[bytes]:
+        """The plans that were charged before an adoption: they are counted as fully spent."""
+        last = max((i for i, link in enumerate(self.links) if isinstance(link, Adoption)), default=0)
+        return frozenset(link.plan_hash for link in self.links[:last] if isinstance(link, Charge))
+
+    @cached_property
+    def costs(self) -> tuple[Cost, ...]:
+        """What both filters count, after the opening and after each link."""
+        running = [Cost()]
+        started: set[bytes] = set()
+        for link in self.links:
+            running.append(running[-1].plus(self._step(link, started)))
+        return tuple(running)
+
+    def _step(self, link: Charge | Adoption, started: set[bytes]) -> Cost:
+        if isinstance(link, Adoption):
+            return link.lost
+        cost = divergence(link.events, self.opening.order)
+        if link.plan_hash in started:
+            return Cost(0.0, 0.0, cost)
+        started.add(link.plan_hash)
+        return Cost(link.plan_epsilon, link.plan_delta, cost)
+
+    @property
+    def cost(self) -> Cost:
+        """The cost of everything so far."""
+        return self.costs[-1]
+
+    @property
+    def left(self) -> float:
+        """What adding up leaves to a new plan's epsilon (>= 0)."""
+        return max(0.0, self.opening.epsilon_cap - self.cost.epsilon)
+
+    @property
+    def delta_left(self) -> float:
+        """What adding up leaves to a new plan's delta (>= 0)."""
+        return max(0.0, self.opening.delta_cap - self.opening.delta - self.cost.delta)
+
+    @property
+    def renyi_left(self) -> float:
+        """What the Renyi filter leaves, as a divergence of the opening's order (>= 0)."""
+        opening = self.opening
+        return max(0.0, filter_budget(opening.order, opening.epsilon_cap, opening.delta) - self.cost.divergence)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether what was started so far is within the filter that adds up; if not, it admits nothing any more."""
+        opening, cost = self.opening, self.cost
+        deltas = opening.delta_cap - opening.delta
+        return cost.epsilon <= opening.epsilon_cap + SLACK and cost.delta <= deltas + _DELTA_SLACK
+
+    def events_of(self, plan_hash: bytes) -> tuple[GaussianSteps, ...]:
+        """Everything charged for one plan."""
+        return tuple(event for charge in self.charges if charge.plan_hash == plan_hash for event in charge.events)
+
+    def spent_on(self, plan_hash: bytes) -> float:
+        """Epsilon of everything charged for one plan, at its delta; 0.0 before its first charge."""
+        first = self.plans.get(plan_hash)
+        return epsilon(self.events_of(plan_hash), first.plan_delta) if first else 0.0
+
+    def adopted(self) -> float:
+        """The epsilon of plans that only adopted heads speak of."""
+        return math.fsum(link.lost.epsilon for link in self.links if isinstance(link, Adoption))
+
+    def renyi_rounds(self, event: GaussianSteps) -> int:
+        """How many more rounds like `event` the Renyi filter admits; capped at 2^24."""
+        left = self.renyi_left
+        cost = divergence((event,), self.opening.order)
+        return most(lambda rounds: rounds * cost <= left)
 
 
-def spent_on(charges: Sequence[Charge], plan_hash: bytes) -> float:
-    """Epsilon of everything charged for one plan, at its delta; 0.0 before its first charge."""
-    first = plans(charges).get(plan_hash)
-    return epsilon(events_of(charges, plan_hash), first.plan_delta) if first else 0.0
-
-
-def committed(charges: Sequence[Charge]) -> float:
-    """The sum of the started plans' full epsilons: what is proved of all releases together."""
-    return math.fsum(charge.plan_epsilon for charge in plans(charges).values())
-
-
-def committed_in_year(charges: Sequence[Charge], now: datetime) -> float:
+def committed_in_year(links: Sequence[Charge | Adoption], now: datetime) -> float:
     """The sum of the full epsilons of the plans that were charged anything in the 365 days up to `now` (aware).
 
-    A charge counts as no older than those before it in the chain, and one whose time is still to come counts too, so
-    that a clock that is or was set back frees nothing. A clock set forward cannot be told from time that passed.
+    A link counts as no older than those before it in the chain, and one whose time is still to come counts too, so
+    that a clock that is or was set back frees nothing. A clock set forward cannot be told from time that passed. What
+    was adopted counts from its adoption.
     """
     counted: dict[bytes, float] = {}
     latest: datetime | None = None
-    for charge in charges:
-        at = datetime.fromisoformat(charge.at)
+    for link in links:
+        at = datetime.fromisoformat(link.at)
         latest = at if latest is None else max(latest, at)
         if latest > now - YEAR:
-            counted[charge.plan_hash] = charge.plan_epsilon
+            if isinstance(link, Charge):
+                counted[link.plan_hash] = link.plan_epsilon
+            else:
+                counted[b"adopted" + link.evidence.head.hash] = link.lost.epsilon
     return math.fsum(counted.values())
 
 
-def affordable(
-    opening: Opening, charges: Sequence[Charge], event: GaussianSteps, plan_hash: bytes | None, delta: float
-) -> int:
-    """How many more rounds like `event` fit: within a started plan, or within what the cap leaves to a new one.
+def affordable(book: Book, event: GaussianSteps, plan_hash: bytes | None, delta: float) -> int:
+    """How many more rounds like `event` fit: within a started plan, or within what the caps leave to a new one.
 
     Each round repeats event.steps steps. `delta` is the new plan's. Capped at 2^24.
     """
-    first = None if plan_hash is None else plans(charges).get(plan_hash)
+    if plan_hash in book.closed:
+        return 0
+    first = None if plan_hash is None else book.plans.get(plan_hash)
+    renyi = book.renyi_rounds(event)
     if first is None:
-        left = opening.epsilon_cap - committed(charges)
-        if left <= 0.0:
-            return 0
-        return steps_within(left, delta, event.noise_multiplier, event.sampling_rate) // event.steps
-    done = events_of(charges, first.plan_hash)
+        if book.left <= 0.0 or delta > book.delta_left:
+            return renyi
+        return max(renyi, most(lambda rounds: epsilon((_times(event, rounds),), delta) <= book.left))
+    done = book.events_of(first.plan_hash)
 
     def fits(rounds: int) -> bool:
-        more = GaussianSteps(event.noise_multiplier, event.sampling_rate, event.steps * rounds)
-        return epsilon((*done, more), first.plan_delta) <= first.plan_epsilon + SLACK
+        return epsilon((*done, _times(event, rounds)), first.plan_delta) <= first.plan_epsilon + SLACK
 
-    return most(fits)
+    within = most(fits)
+    return within if book.adds_up else min(within, renyi)
 
 
-def admit(opening: Opening, charges: Sequence[Charge], wanted: Charge, year_cap: float = math.inf) -> None:
+def admit(book: Book, wanted: Charge, planned: Sequence[GaussianSteps], year_cap: float = math.inf) -> None:
     """Raise BudgetError, with the figures that would work, unless `wanted` may be the next charge.
 
-    year_cap bounds `committed_in_year`, this charge included.
+    planned: all that its plan means to release, asked for room at the plan's first charge. year_cap bounds
+    `committed_in_year`, this charge included.
     """
     name = (wanted.plan_hash, wanted.purpose, wanted.round, wanted.attempt)
     where = (
-        f"ledger of {opening.site!r}, plan {wanted.plan_hash.hex()[:12]}, {wanted.purpose} round {wanted.round} "
+        f"ledger of {book.opening.site!r}, plan {wanted.plan_hash.hex()[:12]}, {wanted.purpose} round {wanted.round} "
         f"attempt {wanted.attempt}"
     )
-    if any((one.plan_hash, one.purpose, one.round, one.attempt) == name for one in charges):
+    if any((one.plan_hash, one.purpose, one.round, one.attempt) == name for one in book.charges):
         raise BudgetError(
             "this was charged before, and what it paid for may have been released",
             where=where,
             fix="retry as a new attempt, with a new sample, new noise and a new charge",
         )
+    if wanted.plan_hash in book.closed:
+        raise BudgetError(
+            "the ledger was brought back from a backup since this plan began, so the plan counts as fully spent",
+            where=where,
+            fix="make a new plan",
+        )
     if not wanted.events:
         raise BudgetError("a charge without events", where=where, fix="charge what will be released")
-    if not 0.0 < wanted.plan_delta <= opening.delta:
-        raise BudgetError(
-            f"the plan's delta {wanted.plan_delta:g} is not within the {opening.delta:g} that this site allows",
-            where=where,
-            fix=f"plan with a delta above 0 and at most {opening.delta:g}",
-        )
-    first = plans(charges).get(wanted.plan_hash)
-    if first is None:
-        _admit_plan(opening, charges, wanted, where)
-    elif (first.plan_epsilon, first.plan_delta) != (wanted.plan_epsilon, wanted.plan_delta):
+    first = book.plans.get(wanted.plan_hash)
+    if first is not None and (first.plan_epsilon, first.plan_delta) != (wanted.plan_epsilon, wanted.plan_delta):
         raise BudgetError(
             f"the plan started with epsilon {first.plan_epsilon:g} and delta {first.plan_delta:g}, not "
             f"{wanted.plan_epsilon:g} and {wanted.plan_delta:g}",
             where=where,
             fix="a plan's budget is fixed once countersigned; make a new plan",
         )
-    _admit_year(charges, wanted, year_cap, where)
-    done = events_of(charges, wanted.plan_hash)
+    if first is None:
+        whole = (*planned,) or wanted.events
+        require_room(book, whole, wanted.events[0], wanted.plan_epsilon, wanted.plan_delta, where)
+    _admit_year(book, wanted, year_cap, where)
+    done = book.events_of(wanted.plan_hash)
     cost = epsilon((*done, *wanted.events), wanted.plan_delta)
     if cost > wanted.plan_epsilon + SLACK:
         raise BudgetError(
@@ -161,10 +260,56 @@ def admit(opening: Opening, charges: Sequence[Charge], wanted: Charge, year_cap:
             where=where,
             fix="end the plan here and release what it has, or make a new plan within what the cap leaves",
         )
+    after = Book(book.opening, (*book.links, wanted))
+    if not after.adds_up and divergence(wanted.events, book.opening.order) > book.renyi_left:
+        raise BudgetError(
+            f"this would pass what all plans together may cost (epsilon {book.opening.epsilon_cap:g})",
+            where=where,
+            fix=f"{book.renyi_rounds(wanted.events[0])} more rounds with this noise are affordable",
+        )
 
 
-def _admit_year(charges: Sequence[Charge], wanted: Charge, year_cap: float, where: str) -> None:
-    year = committed_in_year((*charges, wanted), datetime.fromisoformat(wanted.at))
+def require_room(
+    book: Book,
+    planned: Sequence[GaussianSteps],
+    each: GaussianSteps,
+    plan_epsilon: float,
+    plan_delta: float,
+    where: str,
+) -> None:
+    """Raise BudgetError, with the figures that would work, unless one of the filters has room for a whole new plan.
+
+    planned: all that it means to release. each: one round's event, in which the figures are given.
+    """
+    opening = book.opening
+    if not 0.0 < plan_delta <= opening.delta:
+        raise BudgetError(
+            f"the plan's delta {plan_delta:g} is not within the {opening.delta:g} that this site allows",
+            where=where,
+            fix=f"plan with a delta above 0 and at most {opening.delta:g}",
+        )
+    if not 0.0 < plan_epsilon < math.inf:
+        raise BudgetError(f"the plan's epsilon is {plan_epsilon}", where=where, fix="choose one above 0")
+    left = book.left if plan_delta <= book.delta_left + _DELTA_SLACK else 0.0
+    # No plan may state more than all together may cost, even one that would not spend it.
+    stated = plan_epsilon <= opening.epsilon_cap + SLACK
+    if plan_epsilon <= left + SLACK or (stated and divergence(planned, opening.order) <= book.renyi_left):
+        return
+    ways: list[str] = []
+    if left > 0.0:
+        rounds = most(lambda rounds: epsilon((_times(each, rounds),), plan_delta) <= left)
+        ways.append(f"plan with an epsilon of at most {left:.4g}: {rounds} rounds with this noise")
+    if by_renyi := book.renyi_rounds(each):
+        ways.append(f"plan at most {by_renyi} rounds with this noise")
+    raise BudgetError(
+        f"the plan may spend epsilon {plan_epsilon:g} and {left:.4g} of the cap of {opening.epsilon_cap:g} is left",
+        where=where,
+        fix=", or ".join(ways) or "nothing is left to spend at this site",
+    )
+
+
+def _admit_year(book: Book, wanted: Charge, year_cap: float, where: str) -> None:
+    year = committed_in_year((*book.links, wanted), datetime.fromisoformat(wanted.at))
     if year > year_cap + SLACK:
         raise BudgetError(
             f"with this plan's {wanted.plan_epsilon:g} the site would have committed epsilon {year:.4g} within 365 "
@@ -174,20 +319,5 @@ def _admit_year(charges: Sequence[Charge], wanted: Charge, year_cap: float, wher
         )
 
 
-def _admit_plan(opening: Opening, charges: Sequence[Charge], wanted: Charge, where: str) -> None:
-    """The rules for a plan's first charge: its whole epsilon must fit beside those of the plans before it."""
-    if not 0.0 < wanted.plan_epsilon < math.inf:
-        raise BudgetError(f"the plan's epsilon is {wanted.plan_epsilon}", where=where, fix="choose one above 0")
-    left = max(0.0, opening.epsilon_cap - committed(charges))
-    if wanted.plan_epsilon <= left + SLACK:
-        return
-    event = wanted.events[0]
-    rounds = affordable(opening, charges, event, None, wanted.plan_delta)
-    raise BudgetError(
-        f"the plan may spend epsilon {wanted.plan_epsilon:g} and {left:.4g} of the cap of {opening.epsilon_cap:g} "
-        f"is left",
-        where=where,
-        fix=f"plan with an epsilon of at most {left:.4g}: {rounds} rounds with this noise"
-        if left > 0.0
-        else "nothing is left to spend at this site",
-    )
+def _times(event: GaussianSteps, rounds: int) -> GaussianSteps:
+    return replace(event, steps=event.steps * rounds)

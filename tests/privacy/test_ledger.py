@@ -47,7 +47,7 @@ def test_a_charge_is_there_after_opening_again(ledger: Ledger, path: Path) -> No
     again = Ledger.open(path, "north")
     assert again.charges() == (charge,)
     assert again.spent_on(PLAN) == pytest.approx(epsilon([ROUND], 1e-3))
-    assert again.head == ledger.head
+    assert again.head() == ledger.head()
 
 
 def test_a_plan_spends_to_its_own_epsilon_and_not_past_it(ledger: Ledger) -> None:
@@ -71,20 +71,26 @@ def test_a_retry_is_a_new_attempt_with_a_new_charge(ledger: Ledger) -> None:
 
 def test_plans_add_up_at_what_they_may_spend_and_the_cap_holds_their_sum(ledger: Ledger) -> None:
     """Basic composition: a started plan counts in full, because when it stops may depend on what it released."""
-    fill(ledger, rounds=1)
-    fill(ledger, rounds=2, plan=OTHER)
+    fill(ledger)
+    fill(ledger, plan=OTHER)
     assert ledger.committed() == 8.0
     assert ledger.committed_delta() == pytest.approx(2e-3)
     assert ledger.spent() == pytest.approx(ledger.spent_on(PLAN) + ledger.spent_on(OTHER))
-    assert ledger.spent() < ledger.committed()
+    assert ledger.spent() <= ledger.committed()
+    by_renyi = ledger.book().renyi_rounds(ROUND)
+    assert by_renyi > 3
     with pytest.raises(BudgetError, match="2 of the cap of 10 is left") as refusal:
-        fill(ledger, plan=b"r" * 32)
-    assert "at most 2: 3 rounds" in refusal.value.fix
-    assert ledger.affordable(ROUND) == 3
+        ledger.charge(b"r" * 32, "update", 0, 0, [ROUND], 8.0, planned=[ROUND] * 3 * ROUNDS)
+    assert f"at most 2: 3 rounds with this noise, or plan at most {by_renyi} rounds" in refusal.value.fix
+    assert ledger.affordable(ROUND) == by_renyi
     fill(ledger, plan=b"r" * 32, rounds=3, plan_epsilon=2.0)
     assert ledger.left() == 0.0
-    with pytest.raises(BudgetError, match="nothing is left"):
-        fill(ledger, plan=b"s" * 32, rounds=1, plan_epsilon=0.1)
+    with pytest.raises(BudgetError, match="0 of the cap"):
+        ledger.charge(b"s" * 32, "update", 0, 0, [ROUND], 4.0, planned=[ROUND] * 3 * ROUNDS)
+    fill(ledger, plan=b"s" * 32, rounds=ledger.affordable(ROUND), plan_epsilon=8.0)
+    with pytest.raises(BudgetError, match="all plans together may cost") as refusal:
+        ledger.charge(b"s" * 32, "update", 90, 0, [ROUND], 8.0)
+    assert "0 more rounds" in refusal.value.fix
 
 
 def test_a_plan_with_more_rounds_than_the_cap_affords_is_refused_at_its_first_charge(path: Path) -> None:
@@ -218,40 +224,40 @@ def test_another_programs_database_is_refused(path: Path) -> None:
 
 
 def _forget_last(connection: sqlite3.Connection) -> None:
-    connection.execute("DELETE FROM charges WHERE sequence = (SELECT max(sequence) FROM charges)")
+    connection.execute("DELETE FROM links WHERE sequence = (SELECT max(sequence) FROM links)")
 
 
 def _forget_first(connection: sqlite3.Connection) -> None:
-    connection.execute("DELETE FROM charges WHERE sequence = 1")
+    connection.execute("DELETE FROM links WHERE sequence = 1")
 
 
 def _swap(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE charges SET sequence = 100 WHERE sequence = 1")
-    connection.execute("UPDATE charges SET sequence = 1 WHERE sequence = 2")
-    connection.execute("UPDATE charges SET sequence = 2 WHERE sequence = 100")
+    connection.execute("UPDATE links SET sequence = 100 WHERE sequence = 1")
+    connection.execute("UPDATE links SET sequence = 1 WHERE sequence = 2")
+    connection.execute("UPDATE links SET sequence = 2 WHERE sequence = 100")
 
 
-def _rename(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE charges SET attempt = 7 WHERE sequence = 2")
+def _renumber(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE links SET sequence = 70 WHERE sequence = 4")
 
 
 def _cheapen(connection: sqlite3.Connection) -> None:
-    (entry,) = connection.execute("SELECT entry FROM charges WHERE sequence = 3").fetchone()
-    connection.execute("UPDATE charges SET entry = ? WHERE sequence = 3", (entry.replace(b"update", b"uqdate"),))
+    (entry,) = connection.execute("SELECT entry FROM links WHERE sequence = 3").fetchone()
+    connection.execute("UPDATE links SET entry = ? WHERE sequence = 3", (entry.replace(b"update", b"uqdate"),))
 
 
 def _scramble(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE charges SET entry = x'00' WHERE sequence = 3")
+    connection.execute("UPDATE links SET entry = x'00' WHERE sequence = 3")
 
 
 def _raise_cap(connection: sqlite3.Connection) -> None:
     from medquorum.privacy.charges import Opening
 
-    connection.execute("UPDATE ledger SET opening = ?", (wire.encode(Opening("north", 1000.0, 1e-3)),))
+    connection.execute("UPDATE ledger SET opening = ?", (wire.encode(Opening("north", 1000.0, 1e-3, 1e-2, 3)),))
 
 
 def _forget_all(connection: sqlite3.Connection) -> None:
-    connection.execute("DELETE FROM charges")
+    connection.execute("DELETE FROM links")
 
 
 def _no_opening(connection: sqlite3.Connection) -> None:
@@ -259,11 +265,11 @@ def _no_opening(connection: sqlite3.Connection) -> None:
 
 
 def _no_table(connection: sqlite3.Connection) -> None:
-    connection.execute("DROP TABLE charges")
+    connection.execute("DROP TABLE links")
 
 
 def _future(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +278,7 @@ def _future(connection: sqlite3.Connection) -> None:
         _forget_last,
         _forget_first,
         _swap,
-        _rename,
+        _renumber,
         _cheapen,
         _scramble,
         _raise_cap,
