@@ -11,9 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..errors import UnaccountableError
+
 ImageLosses = Callable[[Tensor], Tensor]
 
 MARGIN = 1e-3
+# Added to a norm before it divides, so that gradients near zero do not become pure direction (Bu et al. 2023).
+_STABILITY = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +138,19 @@ def squared_norms(gradients: Tensor) -> Tensor:
     if not bool(torch.isfinite(squares).all()):  # a square may overflow where the value did not
         return torch.stack([row.double().square().sum() for row in gradients])
     return squares
+
+
+def scales(norms: Tensor, clip: float, normalised: bool) -> Tensor:
+    """The factor on each patient's gradient, given its norm (P,): no scaled norm is above clip x (1 - 10^-3).
+
+    Cut: min(1, bound / norm). Normalised: bound / (norm + 0.01). A norm that is not finite gives 0. Raises
+    UnaccountableError when the clip is not positive.
+    """
+    if not clip > 0.0:
+        raise UnaccountableError(f"a clip of {clip} bounds nothing", fix="choose a clip above 0")
+    bound = clip * (1.0 - MARGIN)
+    if normalised:
+        scale = bound / (norms + _STABILITY)
+    else:
+        scale = (bound / norms).clamp(max=1.0)  # 0 / 0 never: the clip is above 0, and x / 0 clamps to 1
+    return torch.where(torch.isfinite(norms), scale, 0.0)

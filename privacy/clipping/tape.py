@@ -103,7 +103,7 @@ class Tape:
         return squares
 
     def weighted(self, name: str, scale: Tensor, rules: dict[str, Rule]) -> Tensor:
-        """(values,) float64: the patients' gradients of parameter `name`, each times its scale (patients,), added up.
+        """(values,): the patients' gradients of parameter `name`, each times its scale (patients,), added up.
 
         A patient of scale 0 is left out, whatever is in the gradients.
         """
@@ -113,10 +113,11 @@ class Tape:
             gradients = self.kept[name]
             if bool(out.any()):
                 gradients, scale = gradients[~out], scale[~out]
-            total = gradients.new_zeros(gradients.shape[1], dtype=torch.float64)
-            for some, part in zip(scale.split(64), gradients.split(64), strict=True):
-                total += some.to(part.dtype) @ part
-            return total if rule is None else rule.own(total.to(gradients.dtype)).double()
+            # Not more than 64 at a time in single precision, whatever the caller takes at once.
+            total, *more = (some.to(p.dtype) @ p for some, p in zip(scale.split(64), gradients.split(64), strict=True))
+            if more:
+                total = torch.stack([part.double() for part in (total, *more)]).sum(dim=0).to(total.dtype)
+            return total if rule is None else rule.own(total)
         later = self.later[name]
         x, g, spans = later.captured.input, later.captured.gradient, self.spans
         prepared = later.rule.prepare(Captured(x, g, spans))
@@ -128,9 +129,7 @@ class Tape:
             if not x.shape[0]:
                 return scale.new_zeros(later.rule.size)
         g = g * factors.view(-1, *(1,) * (g.ndim - 1))
-        return later.rule.own(
-            later.rule.weighted(Captured(x, g, Spans(torch.ones(x.shape[0], dtype=torch.int64))))
-        ).double()
+        return later.rule.own(later.rule.weighted(Captured(x, g, Spans(torch.ones(x.shape[0], dtype=torch.int64)))))
 
 
 class Tap(Function):
