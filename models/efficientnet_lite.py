@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,6 +155,12 @@ def _packaged_tensors() -> Mapping[str, Tensor]:
             where=str(path),
             fix=f"reinstall {_PACKAGE}==0.1.0",
         )
+    return _read(path)
+
+
+@cache
+def _read(path: Path) -> Mapping[str, Tensor]:
+    # A study builds the network hundreds of times, and reading the file is most of that.
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -5,29 +5,29 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 import time
 from contextlib import redirect_stdout
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import SimulationError, StudyError
+from .compare.commands import compare
+from .errors import StudyError
+from .options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
 
 if TYPE_CHECKING:
     from .progress import Progress
     from .report import Report, Written
     from .study import Study
 
-# What a study needs beyond the base install, as the extra `simulate` brings it.
-_NEEDED = ("alembic", "jinja2", "matplotlib", "sqlalchemy", "sqlcipher3")
-
 simulate = typer.Typer(no_args_is_help=True, help="Run federations of many hospitals on this machine.")
+
+
+simulate.command("compare")(compare)
 
 
 class Engine(StrEnum):
@@ -47,7 +47,6 @@ Out = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the content of report.json, and nothing else, on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show libraries' logs and warnings, and tracebacks.")]
 
 
 def demo(
@@ -80,9 +79,7 @@ def demo(
 
 @simulate.command("run")
 def run(
-    study: Annotated[
-        Path, typer.Argument(help="The study's TOML file, or the name of a bundled study.", show_default=False)
-    ],
+    study: StudyFile,
     data: Annotated[
         Path | None, typer.Option(file_okay=False, help="Folder that holds the study's images.", show_default=False)
     ] = None,
@@ -97,21 +94,19 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a study from its TOML file: hospitals, readers, a federation, and what each hospital gets alone."""
-    from .study import bundled, load_study
+    from .study import load_study
 
-    # A bare word that names no file here is a study that comes with medquorum.
-    file = study if study.exists() or study.suffix or len(study.parts) > 1 else bundled(str(study))
     command = ["medquorum", "simulate", "run", str(study), *([] if data is None else ["--data", str(data)])]
     if engine is not Engine.inprocess:
         command += ["--engine", engine.value]
-    _run(load_study(file), data, out, engine, command, as_json, verbose)
+    _run(load_study(study_file(study)), data, out, engine, command, as_json, verbose)
 
 
 def _run(
     study: Study, data: Path | None, out: Path | None, engine: Engine, command: list[str], as_json: bool, verbose: bool
 ) -> None:
-    _require_extra(engine)
-    folder = _fresh_folder(study.name) if out is None else out
+    require_extra(*(["ray"] if engine is Engine.ray else []))
+    folder = fresh_folder(study.name) if out is None else out
     from . import report
     from .console import console, next_steps, summary, watching
 
@@ -149,7 +144,7 @@ def _result(
             written = report.write(made, folder)
     except Exception:
         if log.exists() and not verbose:
-            typer.echo(f"The run's log: {_shown(log)}", err=True)
+            typer.echo(f"The run's log: {shown(log)}", err=True)
         raise
     progress(StageFinished("Write the report", written.seconds))
     return made, written
@@ -160,13 +155,13 @@ def _next_steps(made: Report, written: Written, study: Study) -> list[tuple[str,
     from .study import STUDIES, bundled
 
     steps = [
-        ("Read the report in a browser", _shown(written.html)),
-        ("All its figures, for your own plots", _shown(written.json)),
+        ("Read the report in a browser", shown(written.html)),
+        ("All its figures, for your own plots", shown(written.json)),
     ]
     if study.file != bundled("demo"):
         return steps
     steps.append(("The same hospitals with other chances", f"medquorum demo --seed {made.result.seed + 1}"))
-    copied = f"cp {shlex.quote(_shown(study.file))} study.toml"
+    copied = f"cp {shlex.quote(shown(study.file))} study.toml"
     steps.append(("Your own study: copy this one, change it, run it", f"{copied} && medquorum simulate run study.toml"))
     steps += [
         (
@@ -179,12 +174,6 @@ def _next_steps(made: Report, written: Written, study: Study) -> list[tuple[str,
     return steps
 
 
-def _shown(path: Path) -> str:
-    """The path as somebody in the working directory would type it."""
-    whole, here = path.resolve(), Path.cwd().resolve()
-    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
-
-
 def _require_processes(study: Study, processes: int) -> None:
     """One process for each hospital and nothing else: a node is one hospital's."""
     from .terms import PhantomData
@@ -195,24 +184,4 @@ def _require_processes(study: Study, processes: int) -> None:
             f"the demo has {hospitals} hospitals, each with one node process, and {processes} were asked for",
             where="--processes",
             fix=f"give --processes {hospitals}",
-        )
-
-
-def _fresh_folder(study: str) -> Path:
-    """runs/STUDY, or runs/STUDY-2 and so on: the first that does not exist."""
-    name = re.sub(r"[^a-z0-9]+", "-", study.lower()).strip("-") or "study"
-    folder, number = Path("runs") / name, 1
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{name}-{number}"
-    return folder
-
-
-def _require_extra(engine: Engine) -> None:
-    needed = (*_NEEDED, "ray") if engine is Engine.ray else _NEEDED
-    missing = [name for name in needed if find_spec(name) is None]
-    if missing:
-        raise SimulationError(
-            f"simulations need packages that are not installed: {', '.join(missing)}",
-            fix="pip install 'medquorum[simulate]'",
         )

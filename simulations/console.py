@@ -129,14 +129,14 @@ def summary(result: StudyResult, target: Console) -> None:
     target.print(_table(result))
     target.print()
     for sentence in statements.comparisons(result):
-        _bullet(target, sentence, "cyan")
+        bullet(target, sentence, "cyan")
     for site in result.sites:
         for reason, count in statements.quarantine_counts(site):
-            _bullet(target, f"Quarantined at {site.name}: {figures.count(count, 'file')}, {reason}.", "yellow")
+            bullet(target, f"Quarantined at {site.name}: {figures.count(count, 'file')}, {reason}.", "yellow")
     for warning in result.warnings:
-        _bullet(target, f"Warning: {warning}", "yellow")
+        bullet(target, f"Warning: {warning}", "yellow")
     for notice in (*statements.notices(result), statements.RESEARCH_USE):
-        _bullet(target, notice, "dim")
+        bullet(target, notice, "dim")
 
 
 def next_steps(steps: list[tuple[str, str]], target: Console) -> None:
@@ -148,7 +148,8 @@ def next_steps(steps: list[tuple[str, str]], target: Console) -> None:
         target.print(f"    [bold cyan]{escape(how)}[/bold cyan]", highlight=False, soft_wrap=True)
 
 
-def _bullet(target: Console, sentence: str, style: str) -> None:
+def bullet(target: Console, sentence: str, style: str) -> None:
+    """A sentence with a bullet of that style, broken between words only."""
     text = Text(_wrapped(target, sentence, "• ", "  "))
     text.stylize(style, 0, 1)
     target.print(text, soft_wrap=True)

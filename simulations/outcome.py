@@ -78,7 +78,7 @@ def assemble(found: Findings, seconds: Callable[[], float]) -> StudyResult:
         aggregation=found.outcome.release.card.training[-1].aggregation,
         mode=study.plan.mode,
         findings=study.task.keys,
-        model=_model(study),
+        model=model_of(study),
         parameters=found.parameters,
         sites=sites,
         rounds=_rounds(found),
@@ -90,7 +90,7 @@ def assemble(found: Findings, seconds: Callable[[], float]) -> StudyResult:
         sheet=found.sheet,
         bytes_sent=sum(one.up for one in found.outcome.traffic),
         release=found.outcome.release.hash.hex(),
-        versions=_versions(),
+        versions=versions(),
         warnings=_warnings(found),
         seconds=seconds(),
     )
@@ -215,7 +215,8 @@ def _rounds(found: Findings) -> tuple[RoundResult, ...]:
     return tuple(rounds)
 
 
-def _model(study: Study) -> str:
+def model_of(study: Study) -> str:
+    """The study's network in words."""
     architecture = study.model.architecture
     frozen = "frozen, head trained" if architecture.frozen else "all layers trained"
     return (
@@ -224,7 +225,8 @@ def _model(study: Study) -> str:
     )
 
 
-def _versions() -> tuple[tuple[str, str], ...]:
+def versions() -> tuple[tuple[str, str], ...]:
+    """What the figures were computed with: ours, Python's and the libraries' versions."""
     found: list[tuple[str, str]] = [("medquorum", __version__), ("python", platform.python_version())]
     for name in _PACKAGES:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -37,3 +39,12 @@ Progress = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """A watcher that ignores everything."""
+
+
+@contextmanager
+def stage_of(progress: Progress, name: str, total: int = 0) -> Generator[Callable[[int], None]]:
+    """Tell the watcher of one stage; what it yields is told how many steps are done."""
+    started = time.monotonic()
+    progress(StageStarted(name, total))
+    yield lambda done: progress(StageAdvanced(name, done))
+    progress(StageFinished(name, time.monotonic() - started))

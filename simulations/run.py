@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from .engine import EngineName
 from .engine.processes import without_exact_evaluation
 from .errors import StudyError, StudyRefusedError
 from .outcome import Findings, assemble
-from .progress import Progress, StageAdvanced, StageFinished, StageStarted, silent
+from .progress import Progress, silent, stage_of
 from .readers import Read, ScriptedReader
 from .results import StudyResult
 from .scoring import Bench, bench, run_model
@@ -124,13 +124,9 @@ class _Stages:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    @contextmanager
-    def stage(self, name: str, total: int) -> Generator[Callable[[int], None]]:
+    def stage(self, name: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """One stage; what it yields is told how many steps are done."""
-        started = time.monotonic()
-        self._progress(StageStarted(name, total))
-        yield lambda done: self._progress(StageAdvanced(name, done))
-        self._progress(StageFinished(name, time.monotonic() - started))
+        return stage_of(self._progress, name, total)
 
 
 def _collected(study: Study, data: Path | None, out: Path, stages: _Stages) -> tuple[Hospital, ...]:

@@ -91,7 +91,7 @@ def render(report: Report, plots: Mapping[str, bytes]) -> str:
 
     def plot(name: str) -> Markup:
         return Markup('<figure class="plot"><img src="{}" alt="{}" width="{}"></figure>').format(
-            _data_uri(plots[name]), alternatives[name], _shown_width(plots[name])
+            data_uri(plots[name]), alternatives[name], shown_width(plots[name])
         )
 
     return environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8")).render(
@@ -163,7 +163,7 @@ def _row(site: SiteResult) -> Row:
 
 
 def _card(image: SheetImage) -> Card:
-    grey, heat, regions = (_data_uri(overlay.encode(picture)) for picture in overlay.pictures(image))
+    grey, heat, regions = (data_uri(overlay.encode(picture)) for picture in overlay.pictures(image))
     return Card(
         image=grey,
         heat=heat,
@@ -203,10 +203,11 @@ def _listed(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _data_uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
+    """The picture as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _shown_width(png: bytes) -> int:
+def shown_width(png: bytes) -> int:
     """Width of the picture on the page in CSS pixels, 96 an inch (a PNG holds its width in pixels at byte 16)."""
     return round(int.from_bytes(png[16:20], "big") * 96 / style.DPI)

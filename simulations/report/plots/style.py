@@ -97,7 +97,8 @@ def colour_legend(figure: Figure, meanings: list[tuple[str, str]], *, filled: bo
         Patch(facecolor=colour if filled else "none", edgecolor=colour, linewidth=1.5, label=label)
         for label, colour in meanings
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    columns = len(handles) if len(handles) <= 4 else (len(handles) + 1) // 2
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def whisker(axes: Axes, row: float, low: float, high: float) -> None:
