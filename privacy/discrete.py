@@ -156,7 +156,7 @@ def with_slack(slacks: Sequence[Slack], delta: float, curve: Callable[[float], f
     tail = math.fsum(one.tail for one in slacks)
     assumed = _ASSUMED
     while True:
-        left = delta - lost - 2.0 * tail * math.exp(assumed)
+        left = delta - lost - 2.0 * tail * math.exp(min(assumed, 500.0))
         if left <= 0.0:
             return math.inf
         found = curve(left) + extra

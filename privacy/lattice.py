@@ -27,7 +27,6 @@ from dataclasses import dataclass
 
 from .errors import UnaccountableError
 from .plan import Plan
-from .secure_aggregation.thresholds import threshold
 
 DIMENSIONS = 1 << 24
 """The most values of a vector under shared noise: probabilities and slack are counted for so many."""
@@ -122,6 +121,9 @@ def tolerated(plan: Plan) -> int:
     c < 2t - n for a cohort of n whose sum t sites can open (see secure_aggregation.thresholds). A site alone is no
     cohort, and has no others.
     """
+    # Not at the top: the masked sum's messages carry ledger heads, whose cost is accounted by events that name shares.
+    from .secure_aggregation.thresholds import threshold
+
     cohorts = range(max(2, plan.quorum), len(plan.sites) + 1)
     return min((2 * threshold(n, plan.quorum) - n - 1 for n in cohorts), default=0)
 
