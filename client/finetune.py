@@ -63,8 +63,8 @@ class Workbench:
         from_vector(self._module, vector)
         return vector
 
-    def update(self, parameters: bytes, site: str, source: Randomness) -> Vector:
-        """Train from `parameters` as the plan says and return this site's contribution, float64 (d,).
+    def update(self, parameters: bytes, site: str, round: int, source: Randomness) -> Vector:
+        """Train from `parameters` as the plan says for `round` (from 1 on); this site's contribution, float64 (d,).
 
         The caller has charged the ledger for it. Raises what dpsgd.train and, in mode "distributed",
         privacy.distributed.contribution raise.
@@ -83,7 +83,10 @@ class Workbench:
         self._module.train()
         with one_thread() if self._network.frozen else nullcontext():
             if self._plan.privacy.mode == "distributed":
-                total = dpsgd.clipped_sum(self._module, losses, self._set.patients, nominal, self._plan.privacy, source)
+                recipe = self._plan.training.recipe
+                total = dpsgd.clipped_sum(
+                    self._module, losses, self._set.patients, nominal, self._plan.privacy, recipe, source
+                )
             else:
                 total = None
                 dpsgd.train(
@@ -95,6 +98,8 @@ class Workbench:
                     self._plan.training,
                     source,
                     start,
+                    first_step=(round - 1) * self._plan.training.local_steps,
+                    steps=self._plan.steps,
                 )
         self._module.eval()
         if total is not None:

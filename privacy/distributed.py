@@ -58,6 +58,13 @@ def mean_gradient(plan: Plan, total: Vector, survivors: tuple[str, ...]) -> Vect
     return total * (lattice(plan, total.size).step / expected)
 
 
+def gradient_variance(plan: Plan, size: int, survivors: tuple[str, ...]) -> float:
+    """The variance of the noise in each of the `size` values of `mean_gradient`: every survivor's share of it."""
+    expected = plan.privacy.sampling_rate * sum(plan.nominal(site) for site in survivors)
+    unit = lattice(plan, size)
+    return len(survivors) * (unit.share * unit.step / expected) ** 2
+
+
 @dataclass(frozen=True, slots=True)
 class Collusion:
     """What the whole plan costs a site's patients at its delta when `colluding` sites tell the coordinator their noise

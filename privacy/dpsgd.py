@@ -20,6 +20,7 @@ from .errors import UnaccountableError
 from .noise import add_gaussian, lattice_step
 from .plan import PrivacyTerms, TrainingTerms
 from .randomness import Randomness
+from .recipe import Recipe
 from .sampling import sample_images, sample_patients
 
 IMAGES_AT_ONCE = 64
@@ -35,6 +36,8 @@ def train(
     source: Randomness,
     start: Tensor | None = None,
     *,
+    first_step: int = 0,
+    steps: int | None = None,
     images_at_once: int = IMAGES_AT_ONCE,
 ) -> None:
     """Make `training.local_steps` steps on `module` in place; nothing that is not private comes back.
@@ -42,7 +45,9 @@ def train(
     image_losses(rows) returns the losses (B,) of the images in those rows, computed through `module`'s layers, each
     from its own image alone. patients (N,) names the patient of each row. nominal is the site's public patient
     count, the normaliser. start (d,), sorted-name order, is where FedProx pulls to (default: where training starts).
-    images_at_once bounds the images of one backward pass, hence the memory; the result does not depend on it.
+    first_step and steps say where in the whole plan these steps stand, for the learning rate's schedule (default: they
+    are all of it). images_at_once bounds the images of one backward pass, hence the memory; the result does not depend
+    on it.
 
     With terms.mode "local" the caller has charged the ledger for these steps before calling. With "none" nothing is
     clipped or noised, each step descends the mean gradient of the sampled patients, and the source must be a
@@ -62,14 +67,16 @@ def train(
     if anchor.shape != _vector(parameters).shape:
         raise UnaccountableError(f"the start has {anchor.numel()} values for {_vector(parameters).numel()} parameters")
     velocity = torch.zeros_like(anchor)
-    with _gradients(module, image_losses, nominal, terms, source, images_at_once) as gradient_of:
-        for _ in range(training.local_steps):
-            gradient = torch.from_numpy(gradient_of(index.draw(terms, source)))
+    normalised = training.recipe.normalised
+    with _gradients(module, image_losses, nominal, terms, normalised, source, images_at_once) as gradient_of:
+        for step in range(first_step, first_step + training.local_steps):
+            gradient = torch.from_numpy(gradient_of(index.draw(terms, training.recipe.views, source)))
             position = _vector(parameters)
             if training.proximal:
                 gradient += training.proximal * (position - anchor)
             velocity = training.momentum * velocity + gradient
-            _assign(parameters, position - training.learning_rate * velocity)
+            rate = training.learning_rate * training.recipe.rate(step, steps or training.local_steps)
+            _assign(parameters, position - rate * velocity)
 
 
 def clipped_sum(
@@ -78,6 +85,7 @@ def clipped_sum(
     patients: NDArray[np.int64],
     nominal: int,
     terms: PrivacyTerms,
+    recipe: Recipe,
     source: Randomness,
     *,
     images_at_once: int = IMAGES_AT_ONCE,
@@ -88,9 +96,9 @@ def clipped_sum(
     it before it leaves (see distributed).
     """
     _check(nominal, terms, source)
-    batch = _Patients(patients).draw(terms, source)
+    batch = _Patients(patients).draw(terms, recipe.views, source)
     with hooked(module, image_losses, images_at_once) as gradients:
-        return gradients.clipped_sum(batch, terms.clip)
+        return gradients.clipped_sum(batch, terms.clip, recipe.normalised)
 
 
 def noised_gradient(total: ClippedSum, nominal: int, terms: PrivacyTerms, source: Randomness) -> NDArray[np.float64]:
@@ -110,6 +118,7 @@ def _gradients(
     image_losses: ImageLosses,
     nominal: int,
     terms: PrivacyTerms,
+    normalised: bool,
     source: Randomness,
     images_at_once: int,
 ) -> Generator[Callable[[PatientRows], NDArray[np.float64]]]:
@@ -117,7 +126,9 @@ def _gradients(
         yield lambda batch: _mean_gradient(module, image_losses, batch, images_at_once)
         return
     with hooked(module, image_losses, images_at_once) as patients:
-        yield lambda batch: noised_gradient(patients.clipped_sum(batch, terms.clip), nominal, terms, source)
+        yield lambda batch: noised_gradient(
+            patients.clipped_sum(batch, terms.clip, normalised), nominal, terms, source
+        )
 
 
 def _mean_gradient(
@@ -148,7 +159,8 @@ class _Patients:
         self._counts = np.bincount(owners).astype(np.int64) if owners.size else np.zeros(0, dtype=np.int64)
         self._starts = np.cumsum(self._counts) - self._counts
 
-    def draw(self, terms: PrivacyTerms, source: Randomness) -> PatientRows:
+    def draw(self, terms: PrivacyTerms, views: int, source: Randomness) -> PatientRows:
+        """A step's patients and their rows, each row `views` times: the images that the losses will see."""
         chosen = sample_patients(self._counts.size, terms.sampling_rate, source)
         counts, starts = self._counts[chosen], self._starts[chosen]
         if terms.patient_images == "one":
@@ -156,7 +168,7 @@ class _Patients:
             counts = np.ones_like(counts)
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
         places = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - starts, counts)
-        return PatientRows(self._rows[places], offsets)
+        return PatientRows(np.repeat(self._rows[places], views), offsets * views)
 
 
 def _check(nominal: int, terms: PrivacyTerms, source: Randomness) -> None:

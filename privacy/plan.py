@@ -13,12 +13,13 @@ from typing import Literal
 from ..task import Task
 from . import wire
 from .errors import PlanError
+from .recipe import PLAIN, Recipe
 
 Mode = Literal["none", "local", "distributed"]
 Strategy = Literal["fedavg", "fedprox", "fedadam"]
 
 
-def _floats(terms: PrivacyTerms | TrainingTerms) -> None:
+def _floats(terms: PrivacyTerms | TrainingTerms | EvaluationTerms | Gate) -> None:
     """Turn whole numbers given for real ones into floats, so that equal terms have one encoding and one hash."""
     for field in fields(terms):
         if field.type == "float":
@@ -32,14 +33,19 @@ def _require(holds: bool, what: str, fix: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PlanSite:
-    """A site by name and its declared, rounded number of patients, the only count of it that is ever public."""
+    """A site by name and its declared, rounded numbers of patients, the only counts of it that are ever public.
+
+    patients: to train on. held_out: kept for evaluation, 0 where the site declares none.
+    """
 
     name: str
     patients: int
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         _require(bool(self.name), "a site has no name", "name every site")
         _require(self.patients >= 1, f"site {self.name!r} declares {self.patients} patients", "declare at least 1")
+        _require(self.held_out >= 0, f"site {self.name!r} holds out {self.held_out} patients", "declare 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ class TrainingTerms:
     for each finding. region_weight: weight of the region loss beside the finding loss. augmentation: whether images
     are mirrored and shifted at random while training. server_*: FedAdam's settings; server_learning_rate also
     scales the mean update of FedAvg and FedProx, and server_momentum is FedAvg's (heavy ball over the rounds).
+    recipe: schedule, averaging, views and normalisation (see Recipe).
     """
 
     strategy: Strategy
@@ -117,6 +124,7 @@ class TrainingTerms:
     server_beta2: float
     server_tau: float
     server_momentum: float = 0.0
+    recipe: Recipe = PLAIN
 
     def __post_init__(self) -> None:
         _floats(self)
@@ -132,15 +140,23 @@ class TrainingTerms:
             "server_beta1 or server_beta2 is outside [0, 1)",
             "choose both in [0, 1)",
         )
-        _require(
-            0.0 <= self.server_momentum < 1.0, f"server_momentum is {self.server_momentum}", "choose it in [0, 1)"
-        )
+        _require(0.0 <= self.server_momentum < 1.0, f"server_momentum is {self.server_momentum}", "choose it in [0, 1)")
         _require(
             self.server_momentum == 0.0 or self.strategy == "fedavg",
             f"{self.strategy} with server_momentum",
             "use fedavg, or server_momentum 0 (fedadam has server_beta1)",
         )
         _require(self.server_tau > 0.0, f"server_tau is {self.server_tau}", "choose it above 0")
+        _require(
+            self.recipe.views == 1 or self.augmentation,
+            f"{self.recipe.views} views of each image without augmentation are all the same",
+            "set augmentation, or take 1 view",
+        )
+        _require(
+            not self.recipe.corrected or self.strategy == "fedadam",
+            f"{self.strategy} has no second moment to correct for noise",
+            "use fedadam, or leave corrected out",
+        )
         _require(all(w > 0.0 for w in self.finding_weights), "a finding weight is not above 0", "choose it above 0")
         if self.strategy == "fedprox":
             _require(self.proximal > 0.0, "fedprox without a proximal term", "set proximal above 0, or use fedavg")
@@ -149,11 +165,60 @@ class TrainingTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """A condition on the final release: each asked site judges its own held-out patients and gives no more than a vote.
+
+    max_fall: how far a site's AUROC (the mean over findings) may fall below the starting release's. tolerated: how many
+    sites may vote against the release; with one more it is gated.
+    """
+
+    max_fall: float
+    tolerated: int
+
+    def __post_init__(self) -> None:
+        _floats(self)
+        _require(0.0 <= self.max_fall < 1.0, f"a gate's max_fall is {self.max_fall}", "choose it in [0, 1)")
+        _require(self.tolerated >= 0, f"a gate tolerates {self.tolerated} sites", "tolerate 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationTerms:
+    """What is asked about held-out patients, and how it is hidden (see evaluation).
+
+    bins: of equal width over [0, 1], in each histogram. every: rounds between two evaluations; the starting release
+    and the last round's are always evaluated, and with 0 only they. noise_multiplier: standard deviation of the noise
+    over the sensitivity, calibrated; 0 only in mode "none". In mode "distributed" of what `colluding` sites cannot take
+    away from the sum over the quorum. minimum_patients: a site that declares fewer held-out patients is not asked.
+    """
+
+    bins: int
+    every: int
+    noise_multiplier: float
+    minimum_patients: int = 1
+    gate: Gate | None = None
+
+    def __post_init__(self) -> None:
+        _floats(self)
+        _require(2 <= self.bins <= 1000, f"evaluation in {self.bins} bins", "choose 2 to 1000")
+        _require(self.every >= 0, f"an evaluation every {self.every} rounds", "choose 0 or more")
+        _require(
+            self.noise_multiplier >= 0.0 and math.isfinite(self.noise_multiplier),
+            f"the evaluation's noise multiplier is {self.noise_multiplier}",
+            "calibrate it from epsilon and delta",
+        )
+        _require(self.minimum_patients >= 1, f"minimum_patients is {self.minimum_patients}", "choose 1 or more")
+
+    def due(self, round: int, rounds: int) -> bool:
+        """Whether the model after `round` (0: the starting release) of `rounds` is evaluated."""
+        return round in (0, rounds) or (0 < round < rounds and self.every > 0 and round % self.every == 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A run, declared: task, starting release, sites, quorum, rounds, training and privacy.
+    """A run, declared: task, starting release, sites, quorum, rounds, training, privacy and evaluation.
 
     release: SHA-256 of the starting release (32 bytes). quorum: the fewest sites whose sum may be opened.
-    evaluation_bins: bins of the score histograms that evaluation asks for (0 asks for no evaluation).
+    evaluation: None asks for none.
     seed: of the public randomness (shared initialisation and order); never of noise or sampling.
     """
 
@@ -166,7 +231,7 @@ class Plan:
     rounds: int
     training: TrainingTerms
     privacy: PrivacyTerms
-    evaluation_bins: int
+    evaluation: EvaluationTerms | None
     seed: int
 
     def __post_init__(self) -> None:
@@ -182,7 +247,6 @@ class Plan:
             "choose a quorum between 1 and the number of sites",
         )
         _require(self.rounds >= 1, f"rounds is {self.rounds}", "plan at least one round")
-        _require(0 <= self.evaluation_bins <= 1000, f"evaluation_bins is {self.evaluation_bins}", "choose 0 to 1000")
         _require(
             len(self.training.finding_weights) == len(self.task.findings),
             f"{len(self.training.finding_weights)} finding weights for {len(self.task.findings)} findings",
@@ -198,6 +262,8 @@ class Plan:
                 )
         if self.privacy.mode == "distributed":
             self._check_distributed()
+        if self.evaluation is not None:
+            self._check_evaluation(self.evaluation)
 
     def _check_distributed(self) -> None:
         """One step a round, and nothing that a site would remember: the optimiser's state lies at the coordinator."""
@@ -222,6 +288,43 @@ class Plan:
             f"{colluding} colluding sites and a quorum of {self.quorum}: no honest share of the noise would be left",
             f"state at most {self.quorum - 1} colluding sites",
         )
+
+    def _check_evaluation(self, terms: EvaluationTerms) -> None:
+        """Noise where there is privacy, enough sites to hide among, and delta below the inverse of every cell."""
+        private = self.privacy.mode != "none"
+        _require(
+            (terms.noise_multiplier > 0.0) == private,
+            f"an evaluation with noise multiplier {terms.noise_multiplier:g} in mode {self.privacy.mode!r}",
+            "calibrate it from epsilon and delta; only mode 'none' has no noise",
+        )
+        asked = [site for site in self.sites if site.name in self.asked]
+        _require(
+            len(asked) >= self.quorum,
+            f"{len(asked)} sites declare {terms.minimum_patients} or more held-out patients and the quorum is "
+            f"{self.quorum}",
+            "declare held-out patients at enough sites, lower the evaluation's minimum, or plan no evaluation",
+        )
+        for site in asked:
+            _require(
+                not private or self.privacy.delta < 1.0 / site.held_out,
+                f"delta {self.privacy.delta:g} is not below 1/{site.held_out}, the inverse of {site.name!r}'s held-out "
+                "patients",
+                f"choose a delta below {1.0 / site.held_out:.2g}",
+            )
+        _require(
+            terms.gate is None or terms.gate.tolerated < len(asked),
+            f"the gate tolerates {terms.gate.tolerated if terms.gate else 0} sites of the {len(asked)} asked",
+            "tolerate fewer, or leave the gate out",
+        )
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The sites that are asked for evaluations: those that declare enough held-out patients. Public numbers alone
+        decide, so that not being asked tells nothing."""
+        if self.evaluation is None:
+            return ()
+        least = self.evaluation.minimum_patients
+        return tuple(site.name for site in self.sites if site.held_out >= least)
 
     @property
     def hash(self) -> bytes:

@@ -16,6 +16,7 @@ from ..models.checkpoint import Release
 from ..models.network import build
 from ..privacy.calibration import calibrated_terms
 from ..privacy.plan import Mode, Plan, PlanSite, PrivacyTerms, Strategy, TrainingTerms
+from ..privacy.recipe import PLAIN, Recipe, Schedule
 from ..task import Task
 from ..toml_table import Table
 
@@ -67,6 +68,7 @@ class PlanTerms:
     max_noise_multiplier: float
     server_momentum: float = 0.0
     colluding: int = 0
+    recipe: Recipe = PLAIN
 
     def training(self) -> TrainingTerms:
         """The plan's training terms; PlanError for values that do not go together."""
@@ -84,6 +86,7 @@ class PlanTerms:
             server_beta2=self.server_beta2,
             server_tau=self.server_tau,
             server_momentum=self.server_momentum,
+            recipe=self.recipe,
         )
 
     def privacy(self, nominal: Sequence[int]) -> PrivacyTerms:
@@ -191,7 +194,21 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
         patient_images=cast(Literal["mean", "one"], privacy.text("patient_images", "mean", choices=("mean", "one"))),
         max_noise_multiplier=privacy.number("max_noise_multiplier", 100.0),
         colluding=privacy.whole("colluding", 0) if mode == "distributed" else 0,
+        recipe=_read_recipe(table.table("recipe", required=False)),
     )
     privacy.done()
     table.done()
     return terms
+
+
+def _read_recipe(table: Table) -> Recipe:
+    """The section [plan.recipe]."""
+    recipe = Recipe(
+        schedule=cast(Schedule, table.text("schedule", PLAIN.schedule, choices=get_args(Schedule))),
+        averaging=table.number("averaging", PLAIN.averaging, high=0.9999),
+        views=table.whole("views", PLAIN.views, low=1, high=64),
+        normalised=table.flag("normalised", PLAIN.normalised),
+        corrected=table.flag("corrected", PLAIN.corrected),
+    )
+    table.done()
+    return recipe

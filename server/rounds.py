@@ -20,6 +20,7 @@ from ..models.metrics import auroc_from_histograms
 from ..models.parameters import from_vector, to_vector
 from ..privacy.aggregation import Opened, Purpose
 from .aggregation import CoordinatorSide, Gathering
+from .averaging import running_mean
 from .cohort import Cohort, describe
 from .courier import Courier
 from .errors import QuorumError, RunError
@@ -108,7 +109,7 @@ class Rounds:
         begun, traffic = time.monotonic(), self._courier.traffic
         number = len(state.rounds) + 1
         update = self._update(number, state.parameters)
-        mean = mean_update(self._plan, update.opened)
+        mean = mean_update(self._plan, update.opened, number)
         before = np.frombuffer(state.parameters, dtype="<f4").astype(np.float64)
         # Rounded to float32 at once: the model that is kept is bit for bit the one that every site is sent.
         after = self._strategy.step(before, mean).astype("<f4")
@@ -123,13 +124,14 @@ class Rounds:
             attempts=update.attempts,
             survivors=update.opened.survivors,
             missing=update.missing,
-            update_norm=float(np.linalg.norm(mean)),
+            update_norm=float(np.linalg.norm(mean.values)),
             auroc=None,
             traffic=_difference(self._courier.traffic, traffic),
             seconds=time.monotonic() - begun,
         )
         # Kept before it is measured: were the coordinator stopped in between, the sites would not train again.
         state = replace(state, parameters=after.tobytes(), rounds=(*state.rounds, log))
+        state = replace(state, average=self._averaged(state, after.astype(np.float64)))
         state = self._keep(state.with_strategy(self._strategy.state()), earlier)
         measured = self._measured(state)
         log = replace(
@@ -140,6 +142,13 @@ class Rounds:
         state = self._keep(replace(measured, rounds=(*measured.rounds[:-1], log)), earlier)
         self._watch(RoundFinished(log))
         return state
+
+    def _averaged(self, state: Checkpoint, model: NDArray[np.float64]) -> bytes:
+        past = self._plan.training.recipe.averaging
+        if past == 0.0:
+            return b""
+        mean = np.frombuffer(state.average, dtype="<f8") if state.average else None
+        return running_mean(mean, model, past, len(state.rounds)).astype("<f8").tobytes()
 
     def _update(self, number: int, parameters: bytes) -> _Update:
         """Attempt the round until its sum opens, or the settings' patience is at an end."""
@@ -181,7 +190,7 @@ class Rounds:
             return state
         attempt = self._folder.begin("evaluation", number)
         length = findings * 2 * bins
-        result = self._open("evaluation", number, attempt, self._cohort.present, state.parameters, length)
+        result = self._open("evaluation", number, attempt, self._cohort.present, state.released, length)
         if result.opened is None:
             reason = f"{result.fault}; missing: {describe(result.missing)}"
             self._watch(AttemptFailed("evaluation", number, attempt, reason))
@@ -221,7 +230,7 @@ class Rounds:
         import torch
 
         network = self._release.network()
-        vector = torch.from_numpy(np.frombuffer(state.parameters, dtype="<f4").astype(np.float32))
+        vector = torch.from_numpy(np.frombuffer(state.released, dtype="<f4").astype(np.float32))
         from_vector(network.trainable(), vector)
         private = self._plan.privacy.mode != "none"
         contributors = {site for log in state.rounds for site in log.survivors}
@@ -237,6 +246,8 @@ class Rounds:
             delta=self._plan.privacy.delta if private else None,
             aggregation=self._settings.aggregation,
             synthetic=self._settings.synthetic,
+            relation=self._plan.privacy.relation if private else "",
+            colluding=self._plan.privacy.colluding,
         )
         card = replace(self._release.card, training=(*self._release.card.training, record))
         return Release.of(network, card)

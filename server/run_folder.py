@@ -58,7 +58,8 @@ class NamedVector:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A run as far as it is finished. parameters: float32 little endian, as every site is sent them."""
+    """A run as far as it is finished. parameters: float32 little endian, as every site is sent them. average: the
+    running mean of the rounds' models (float64, little endian), empty where the plan's recipe asks for none."""
 
     plan_hash: bytes
     parameters: bytes
@@ -67,6 +68,14 @@ class Checkpoint:
     rounds: tuple[RoundLog, ...]
     traffic: tuple[SiteBytes, ...]
     seconds: float
+    average: bytes = b""
+
+    @property
+    def released(self) -> bytes:
+        """The parameters (float32, little endian) that are measured and in the end released: the mean, if kept."""
+        if not self.average:
+            return self.parameters
+        return np.frombuffer(self.average, dtype="<f8").astype("<f4").tobytes()
 
     def strategy_state(self) -> dict[str, Vector]:
         """The strategy's memory as arrays (d,)."""

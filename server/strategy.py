@@ -6,24 +6,34 @@ Only the opened sum ever gets here, so a strategy is post-processing: it costs n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..privacy.aggregation import Opened
-from ..privacy.distributed import mean_gradient
+from ..privacy.distributed import gradient_variance, mean_gradient
 from ..privacy.plan import Plan, TrainingTerms
 from .errors import RunError
 
 Vector = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class MeanUpdate:
+    """How far the survivors move the model on average (d,), and the variance that their noise put into each value (0
+    where there is none, or where it is not known)."""
+
+    values: Vector
+    noise_variance: float = 0.0
+
+
 class Strategy(Protocol):
     """Turns parameters (d,) and a mean update (d,) into the next parameters (d,), remembering what it must."""
 
-    def step(self, parameters: Vector, mean_update: Vector) -> Vector:
-        """Return the next round's parameters; neither argument is changed."""
+    def step(self, parameters: Vector, update: MeanUpdate) -> Vector:
+        """Return the next round's parameters; the arguments are not changed."""
         ...
 
     def state(self) -> Mapping[str, Vector]:
@@ -47,11 +57,11 @@ class FedAvg:
         self._momentum = momentum
         self._velocity: Vector | None = None
 
-    def step(self, parameters: Vector, mean_update: Vector) -> Vector:
-        """v = momentum * v + mean_update; parameters + learning_rate * v."""
+    def step(self, parameters: Vector, update: MeanUpdate) -> Vector:
+        """v = momentum * v + u; parameters + learning_rate * v."""
         if self._momentum == 0.0:
-            return parameters + self._learning_rate * mean_update
-        self._velocity = mean_update + (0.0 if self._velocity is None else self._momentum * self._velocity)
+            return parameters + self._learning_rate * update.values
+        self._velocity = update.values + (0.0 if self._velocity is None else self._momentum * self._velocity)
         return parameters + self._learning_rate * self._velocity
 
     def state(self) -> Mapping[str, Vector]:
@@ -72,23 +82,34 @@ class FedProx(FedAvg):
 
 
 class FedAdam:
-    """Adam over mean updates (Reddi et al. 2021, algorithm 2): no bias correction, v begins at tau squared."""
+    """Adam over mean updates (Reddi et al. 2021, algorithm 2): no bias correction, v begins at tau squared.
 
-    def __init__(self, learning_rate: float, beta1: float, beta2: float, tau: float) -> None:
+    corrected: the noise's variance is taken out of v before the root (Tang, Shpilevskiy and Lecuyer 2023, DP-AdamBC).
+    Under much noise v is otherwise the same for every value, and Adam is no more than momentum.
+    """
+
+    def __init__(self, learning_rate: float, beta1: float, beta2: float, tau: float, corrected: bool = False) -> None:
         self._learning_rate = learning_rate
         self._beta1 = beta1
         self._beta2 = beta2
         self._tau = tau
+        self._corrected = corrected
         self._momentum: Vector | None = None
         self._variance: Vector | None = None
 
-    def step(self, parameters: Vector, mean_update: Vector) -> Vector:
-        """m = b1 m + (1 - b1) u; v = b2 v + (1 - b2) u^2; parameters + learning_rate * m / (sqrt(v) + tau)."""
-        momentum = np.zeros_like(mean_update) if self._momentum is None else self._momentum
-        variance = np.full_like(mean_update, self._tau**2) if self._variance is None else self._variance
-        self._momentum = self._beta1 * momentum + (1.0 - self._beta1) * mean_update
-        self._variance = self._beta2 * variance + (1.0 - self._beta2) * mean_update**2
-        return parameters + self._learning_rate * self._momentum / (np.sqrt(self._variance) + self._tau)
+    def step(self, parameters: Vector, update: MeanUpdate) -> Vector:
+        """m = b1 m + (1 - b1) u; v = b2 v + (1 - b2) u^2; parameters + learning_rate * m / (sqrt(v) + tau).
+
+        Corrected, each u^2 counts less the noise's variance, and where v falls below tau^2 it stands at tau^2.
+        """
+        u = update.values
+        momentum = np.zeros_like(u) if self._momentum is None else self._momentum
+        variance = np.full_like(u, self._tau**2) if self._variance is None else self._variance
+        self._momentum = self._beta1 * momentum + (1.0 - self._beta1) * u
+        noise = update.noise_variance if self._corrected else 0.0
+        self._variance = self._beta2 * variance + (1.0 - self._beta2) * (u**2 - noise)
+        size = np.sqrt(np.maximum(self._variance, self._tau**2 if self._corrected else 0.0))
+        return parameters + self._learning_rate * self._momentum / (size + self._tau)
 
     def state(self) -> Mapping[str, Vector]:
         """Both moments (d,), or nothing before the first step."""
@@ -106,15 +127,33 @@ class FedAdam:
         self._variance = state["variance"].copy()
 
 
-def mean_update(plan: Plan, opened: Opened) -> Vector:
+def mean_update(plan: Plan, opened: Opened, round: int) -> MeanUpdate:
     """The mean update (d,) behind an opened sum: how far the survivors, weighed by nominal patients, move the model.
 
     In mode "distributed" the sum is of gradients, and the mean update is one descent step, -learning_rate x their
     mean: FedAvg at server_learning_rate 1 is then SGD at the plan's learning_rate, and server_momentum its momentum.
+    The schedule's rate is the coordinator's to apply there; in the other modes the sites did.
     """
     if plan.privacy.mode == "distributed":
-        return -plan.training.learning_rate * mean_gradient(plan, opened.total, opened.survivors)
-    return opened.total / sum(plan.nominal(site) for site in opened.survivors)
+        rate = plan.training.learning_rate * plan.training.recipe.rate(round - 1, plan.rounds)
+        gradient = mean_gradient(plan, opened.total, opened.survivors)
+        return MeanUpdate(-rate * gradient, rate**2 * gradient_variance(plan, opened.total.size, opened.survivors))
+    weight = sum(plan.nominal(site) for site in opened.survivors)
+    return MeanUpdate(opened.total / weight, _local_variance(plan, opened.survivors, round) / weight**2)
+
+
+def _local_variance(plan: Plan, survivors: tuple[str, ...], round: int) -> float:
+    """The variance that the sites' own noise puts into each value of the sum, by their steps' rates and momentum."""
+    if plan.privacy.mode == "none":
+        return 0.0
+    training, privacy = plan.training, plan.privacy
+    steps = training.local_steps
+    first = (round - 1) * steps
+    rates = [training.learning_rate * training.recipe.rate(first + step, plan.steps) for step in range(steps)]
+    # The noise of step s moves the model at every later step too, each time by momentum less.
+    reach = [sum(rates[t] * training.momentum ** (t - s) for t in range(s, steps)) for s in range(steps)]
+    one = (privacy.noise_multiplier * privacy.clip / privacy.sampling_rate) ** 2
+    return len(survivors) * one * sum(each**2 for each in reach)
 
 
 def strategy_for(terms: TrainingTerms) -> Strategy:
@@ -125,7 +164,10 @@ def strategy_for(terms: TrainingTerms) -> Strategy:
         case "fedprox":
             return FedProx(terms.server_learning_rate)
         case "fedadam":
-            return FedAdam(terms.server_learning_rate, terms.server_beta1, terms.server_beta2, terms.server_tau)
+            corrected = terms.recipe.corrected
+            return FedAdam(
+                terms.server_learning_rate, terms.server_beta1, terms.server_beta2, terms.server_tau, corrected
+            )
 
 
 def _expect(state: Mapping[str, Vector], names: set[str]) -> None:

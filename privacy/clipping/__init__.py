@@ -40,7 +40,7 @@ class PatientGradients(Protocol):
 
     size: int
 
-    def clipped_sum(self, batch: PatientRows, clip: float) -> ClippedSum: ...
+    def clipped_sum(self, batch: PatientRows, clip: float, normalised: bool = False) -> ClippedSum: ...
 
 
 def hooked(

@@ -23,7 +23,7 @@ from .conv import AnyConv, ConvRule
 from .embedding import EmbeddingRule
 from .linear import LinearRule
 from .norm import bias_gradients, folded_group_norm, gain_gradients
-from .patients import MARGIN, ClippedSum, ImageLosses, PatientRows, Spans, trainable
+from .patients import ClippedSum, ImageLosses, PatientRows, Spans, scales, trainable
 from .rules import Captured, Rule
 from .supported import Kind, kind_of, refuse_unsupported
 from .tape import Tap, Tape
@@ -42,15 +42,14 @@ class ExactGradients:
         self._anchor = torch.zeros((), requires_grad=True)
         self._summed = self._apart = False
 
-    def clipped_sum(self, batch: PatientRows, clip: float) -> ClippedSum:
-        """Sum the gradients of the batch's patients, each scaled to a norm of at most clip x (1 - 10^-3).
+    def clipped_sum(self, batch: PatientRows, clip: float, normalised: bool = False) -> ClippedSum:
+        """Sum the gradients of the batch's patients, each scaled to a norm of at most clip x (1 - 10^-3) (`scales`).
 
         A patient whose gradient is not finite contributes nothing. An empty batch gives zeros. Raises
         UnaccountableError when the clip is not positive, when the losses are not one per row, or when a parameter
         got a gradient from elsewhere than its own layer.
         """
-        if not clip > 0.0:
-            raise UnaccountableError(f"a clip of {clip} bounds nothing", fix="choose a clip above 0")
+        scales(torch.zeros(0), clip, normalised)  # refuses a clip that bounds nothing, even of an empty batch
         # From numpy, which asks for large pages: for millions of values a third of torch's time to write them.
         total = torch.from_numpy(np.empty(self.size))
         places = dict(zip(self._parameters, total.split([p.numel() for p in self._parameters.values()]), strict=True))
@@ -61,8 +60,7 @@ class ExactGradients:
             if not squares:
                 continue
             norms = torch.stack([each.cpu() for each in squares.values()]).sum(dim=0).sqrt()
-            scale = (clip * (1.0 - MARGIN) / norms).clamp(max=1.0)  # 0 / 0 never: clip > 0, and x / 0 clamps to 1
-            scale = torch.where(torch.isfinite(norms), scale, 0.0)
+            scale = scales(norms, clip, normalised)
             for name in squares:
                 part = tape.weighted(name, scale.to(self._parameters[name].device), self._rules)
                 # Touched once where it can be: for millions of values, writing zeros first would be felt.

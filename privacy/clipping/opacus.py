@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import UnaccountableError
 from .checks import losses_of, refuse_coupled_losses, refuse_wrong_totals
-from .patients import MARGIN, ClippedSum, ImageLosses, PatientRows, Spans, trainable
+from .patients import ClippedSum, ImageLosses, PatientRows, Spans, scales, trainable
 from .supported import refuse_unsupported
 
 if TYPE_CHECKING:
@@ -71,20 +71,19 @@ class OpacusGradients:
         self._images_at_once = max(1, min(images_at_once, _VALUES_AT_ONCE // self.size))
         self._summed = self._apart = False
 
-    def clipped_sum(self, batch: PatientRows, clip: float) -> ClippedSum:
-        """Sum the gradients of the batch's patients, each scaled to a norm of at most clip x (1 - 10^-3).
+    def clipped_sum(self, batch: PatientRows, clip: float, normalised: bool = False) -> ClippedSum:
+        """Sum the gradients of the batch's patients, each scaled to a norm of at most clip x (1 - 10^-3) (`scales`).
 
         A patient whose gradient is not finite contributes nothing. An empty batch gives zeros. Raises
         UnaccountableError when the clip is not positive, when the losses are not one per row, or when a parameter
         got no or a wrong per-image gradient.
         """
-        if not clip > 0.0:
-            raise UnaccountableError(f"a clip of {clip} bounds nothing", fix="choose a clip above 0")
+        scales(torch.zeros(0), clip, normalised)  # refuses a clip that bounds nothing, even of an empty batch
         total = torch.zeros(self.size, dtype=torch.float64)
         for first, last in batch.groups(self._images_at_once):
             gradients = self._patients(*batch.group(first, last))
             norms = torch.stack([part.double().square().sum(dim=1) for part in gradients]).sum(dim=0).sqrt()
-            scale = (clip * (1.0 - MARGIN) / norms).clamp(max=1.0)  # 0 / 0 never: clip > 0, and x / 0 clamps to 1
+            scale = scales(norms, clip, normalised)
             finite = torch.isfinite(norms)
             if not bool(finite.all()):
                 gradients = [part[finite] for part in gradients]

@@ -149,8 +149,6 @@ def scales(norms: Tensor, clip: float, normalised: bool) -> Tensor:
     if not clip > 0.0:
         raise UnaccountableError(f"a clip of {clip} bounds nothing", fix="choose a clip above 0")
     bound = clip * (1.0 - MARGIN)
-    if normalised:
-        scale = bound / (norms + _STABILITY)
-    else:
-        scale = (bound / norms).clamp(max=1.0)  # 0 / 0 never: the clip is above 0, and x / 0 clamps to 1
+    # 0 / 0 never happens in the cut: the clip is above 0, and x / 0 clamps to 1.
+    scale = bound / (norms + _STABILITY) if normalised else (bound / norms).clamp(max=1.0)
     return torch.where(torch.isfinite(norms), scale, 0.0)

@@ -213,8 +213,8 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Generator[Capture]:
     kept = Capture(service, relay, authority, port)
     honest = Workbench.update
 
-    def watched(self: Workbench, parameters: bytes, site: str, source: Randomness) -> NDArray[np.float64]:
-        made = honest(self, parameters, site, source)
+    def watched(self: Workbench, parameters: bytes, site: str, round: int, source: Randomness) -> NDArray[np.float64]:
+        made = honest(self, parameters, site, round, source)
         kept.updates.append((site, parameters, made.copy()))
         return made
 
