@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .patients import squared_norms
-from .rules import Captured, Explicit, Norms
+from .rules import Captured, Explicit, Norms, room_for
 
 # Intermediate values at once: 16 MiB of float32, so that what is written is still near when it is read.
 _AT_ONCE = 1 << 22
@@ -106,9 +106,11 @@ class ConvRule:
         return result[1]
 
     def _fold(self, captured: Captured) -> Tensor:
-        parts: list[Tensor] = []
+        # Whole micro-batches go twice as fast as a few rows at a time, up to what would not be kept anyway.
         shape = self._weight.shape
-        for some in range(0, captured.spans.rows, at_once := max(1, 4 * _AT_ONCE // shape.numel())):
+        parts: list[Tensor] = []
+        at_once = max(1, 4 * _AT_ONCE // self.size)
+        for some in range(0, captured.spans.rows, at_once):
             x, g = captured.input[some : some + at_once], captured.gradient[some : some + at_once]
             rows = x.shape[0]
             weights = torch.Size((rows * shape[0], *shape[1:]))
@@ -117,12 +119,14 @@ class ConvRule:
         return captured.spans.summed(parts[0] if len(parts) == 1 else torch.cat(parts))
 
     def _calls(self, captured: Captured) -> Tensor:
-        parts = captured.spans.parts(1)
-        return torch.stack([self.weighted(captured.part(rows, spans)) for rows, spans in parts])
+        result = room_for(len(captured.spans), self.size, captured.gradient)
+        for patient, (rows, spans) in enumerate(captured.spans.parts(1)):
+            result[patient] = self.weighted(captured.part(rows, spans))
+        return result
 
     def _unfold(self, captured: Captured) -> Tensor:
         x, g, spans = captured.input, captured.gradient, captured.spans
-        result = g.new_empty(spans.rows, self._weight.numel())
+        result = room_for(spans.rows, self.size, g)
         grouped = result.view(spans.rows, self._groups, self._weight.shape[0] // self._groups, -1)
         at_once = max(1, _AT_ONCE // (x.shape[1] * math.prod(self._kernel) * g.shape[2:].numel()))
         for some in range(0, spans.rows, at_once):
