@@ -7,6 +7,7 @@ release's hash and the noise that the budget asks for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
@@ -40,7 +41,8 @@ class ModelTerms:
 class PlanTerms:
     """The plan before sites and noise are known; see privacy.plan for the meaning of each.
 
-    epsilon_cap: of a simulated site's own ledger. finding_weights: one for each finding.
+    epsilon_cap: of a simulated site's own ledger. finding_weights: one for each finding. spare_rounds: attempts beyond
+    the rounds that the noise is calibrated for, since a round attempted again is charged again.
     """
 
     rounds: int
@@ -69,6 +71,7 @@ class PlanTerms:
     server_momentum: float = 0.0
     colluding: int = 0
     recipe: Recipe = PLAIN
+    spare_rounds: int = 0
 
     def training(self) -> TrainingTerms:
         """The plan's training terms; PlanError for values that do not go together."""
@@ -100,7 +103,7 @@ class PlanTerms:
             delta=self.delta,
             clip=self.clip,
             sampling_rate=self.sampling_rate,
-            steps=self.rounds * self.local_steps,
+            steps=(self.rounds + self.spare_rounds) * self.local_steps,
             max_noise_multiplier=self.max_noise_multiplier,
             patient_images=self.patient_images,
             mode=self.mode,
@@ -168,8 +171,9 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
     modes: tuple[Mode, ...] = ("local", "distributed", "none") if simulated else ("local", "distributed")
     mode = cast(Mode, privacy.text("mode", "local", choices=modes))
     epsilon = privacy.number("epsilon", 8.0)
+    rounds = table.whole("rounds", 10, low=1, high=10_000)
     terms = PlanTerms(
-        rounds=table.whole("rounds", 10, low=1, high=10_000),
+        rounds=rounds,
         local_steps=table.whole("local_steps", 1, low=1, high=10_000),
         learning_rate=table.number("learning_rate", 0.1),
         momentum=table.number("momentum", 0.0, high=0.999),
@@ -195,6 +199,8 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
         max_noise_multiplier=privacy.number("max_noise_multiplier", 100.0),
         colluding=privacy.whole("colluding", 0) if mode == "distributed" else 0,
         recipe=_read_recipe(table.table("recipe", required=False)),
+        # Over a real network now and then a round has to be attempted again; in simulation none does.
+        spare_rounds=table.whole("spare_rounds", 0 if simulated else math.ceil(rounds / 10), high=10_000),
     )
     privacy.done()
     table.done()

@@ -8,6 +8,8 @@ import pytest
 from hospitals import TASK, make_release
 
 from medquorum.models import checkpoint
+from medquorum.privacy.calibration import steps_within
+from medquorum.privacy.plan import Plan
 from medquorum.server.errors import PlanFileError
 from medquorum.server.plan_file import load_plan
 
@@ -55,6 +57,18 @@ def test_a_plan_file_gives_a_plan_with_its_noise_and_the_release_it_starts_from(
     # The same file is the same run.
     again, _ = load_plan(written(tmp_path, PLAN), "chest")
     assert again.hash == plan.hash
+
+
+def test_the_noise_leaves_room_for_rounds_that_are_attempted_again(tmp_path: Path) -> None:
+    """Two rounds and by default one spare attempt; without one, the last round would be refused after a retry."""
+
+    def fitting(plan: Plan) -> int:
+        terms = plan.privacy
+        return steps_within(terms.epsilon, terms.delta, terms.noise_multiplier, terms.sampling_rate)
+
+    spare, _ = load_plan(written(tmp_path, PLAN), "chest")
+    exact, _ = load_plan(written(tmp_path, PLAN.replace("rounds = 2", "rounds = 2\nspare_rounds = 0")), "chest")
+    assert (fitting(spare), fitting(exact)) == (3, 2)
 
 
 def test_a_release_may_come_from_a_folder_beside_the_file(tmp_path: Path) -> None:
