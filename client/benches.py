@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..privacy.plan import Plan
 from . import training_set
 from .finetune import Workbench
@@ -27,30 +29,20 @@ class Benches:
         return self._training[1]
 
     def held_out(self, plan: Plan) -> Workbench:
-        """The plan's network with the reviewed records of held-out patients."""
+        """The plan's network with the frozen records of held-out patients whose images the task is asked of."""
         if self._held_out is None or self._held_out[0] != plan.hash:
             self._held_out = None
-            self._held_out = (plan.hash, self._build(plan, self._held_out_records(plan)))
+            self._held_out = (plan.hash, self._build(plan, self._fitting(plan, self._store.frozen_held_out(plan.hash))))
         return self._held_out[1]
 
     def training_records(self, plan: Plan) -> list[FrozenRecord]:
         """The records frozen for the plan whose images the plan's task is asked of."""
-        frozen = self._store.frozen(plan.hash)
+        return self._fitting(plan, self._store.frozen(plan.hash))
+
+    def _fitting(self, plan: Plan, frozen: Sequence[FrozenRecord]) -> list[FrozenRecord]:
         rows = self._store.instances(ids={record.instance for record in frozen})
         fitting = {row.id for row in rows if not why_not_applicable(plan.task, row)}
         return [record for record in frozen if record.instance in fitting]
-
-    def _held_out_records(self, plan: Plan) -> list[FrozenRecord]:
-        owners = {
-            row.id: row.patient
-            for row in self._store.instances()
-            if row.held_out and not why_not_applicable(plan.task, row)
-        }
-        return [
-            FrozenRecord(instance, frame, owners[instance], annotation.id)
-            for (instance, frame), annotation in self._store.current_annotations().items()
-            if instance in owners
-        ]
 
     def _build(self, plan: Plan, records: list[FrozenRecord]) -> Workbench:
         release = self._releases.get(plan.release)

@@ -93,10 +93,9 @@ def opened(vault: Vault, connection: Connection, row: Any) -> bytes:
 
 
 def frozen_digest(rows: Sequence[Any]) -> bytes:
-    """SHA-256 over frozen records (instance, frame, patient, annotation) in their order."""
-    return hashlib.sha256(
-        cbor2.dumps([[row.instance, row.frame, row.patient, row.annotation] for row in rows], canonical=True)
-    ).digest()
+    """SHA-256 over frozen records (instance, frame, patient, annotation, and True if held out) in their order."""
+    items = [[row.instance, row.frame, row.patient, row.annotation, *([True] if row.held_out else [])] for row in rows]
+    return hashlib.sha256(cbor2.dumps(items, canonical=True)).digest()
 
 
 def verify(vault: Vault, connection: Connection, witnessed: ChainHead | None) -> ChainHead:

@@ -1,4 +1,9 @@
-"""Freezing the records that a plan may train on, once, when the plan is countersigned."""
+"""Freezing the records that a plan may train on and be measured by, once, when the plan is countersigned.
+
+Both sets are fixed in the same transaction, and a patient is in one of them or in neither, by whether they are held out
+at that moment. What the plan is charged for rests on this (see privacy.charges): a patient held out later is still
+trained on and never evaluated, one who is let go later is still evaluated and never trained on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
+from ..errors import StoreError
 from . import reviews
 from .coding import microseconds, pack
 from .events import NewEvent, append, frozen_digest
@@ -30,12 +36,13 @@ def freeze(
             by_instance.setdefault(instance, []).append(frame)
     chosen: list[FrozenRecord] = []
     for row in connection.execute(select_instances()):
-        if row.held_out or row.id not in by_instance:
+        if row.id not in by_instance:
             continue
         if said.get(row.root, "consent" if eligibility == "opt_out" else "opt_out") == "opt_out":
             continue
         chosen += [
-            FrozenRecord(row.id, frame, row.root, reviewed[row.id, frame].id) for frame in sorted(by_instance[row.id])
+            FrozenRecord(row.id, frame, row.root, reviewed[row.id, frame].id, row.held_out)
+            for frame in sorted(by_instance[row.id])
         ]
     digest = frozen_digest(chosen)
     connection.execute(insert(freezes).values(plan=plan, at=microseconds(at), records=len(chosen), digest=digest))
@@ -50,26 +57,43 @@ def freeze(
                     "frame": record.frame,
                     "patient": record.patient,
                     "annotation": record.annotation,
+                    "held_out": record.held_out,
                 }
                 for position, record in enumerate(chosen)
             ],
         )
     payload = pack({"plan": plan, "digest": digest})
     append(vault, connection, [NewEvent(kind="freeze", at=microseconds(at), payload=payload)])
-    return tuple(chosen)
+    return tuple(record for record in chosen if not record.held_out)
 
 
 def frozen(connection: Connection, plan: bytes) -> tuple[FrozenRecord, ...]:
-    """A plan's records in their kept order, without those of patients erased since."""
+    """The records that a plan trains on in their kept order, without those of patients erased since."""
+    return tuple(record for record in _kept(connection, plan) if not record.held_out)
+
+
+def frozen_held_out(connection: Connection, plan: bytes) -> tuple[FrozenRecord, ...]:
+    """The records that a plan is measured by, likewise, and without those of patients who, by a merge since, turned out
+    to be somebody that the plan trains on."""
+    kept = _kept(connection, plan)
+    merged = {row.id: row.merged_into for row in connection.execute(select(patients.c.id, patients.c.merged_into))}
+    trained = {merged[record.patient] or record.patient for record in kept if not record.held_out}
+    return tuple(
+        record for record in kept if record.held_out and (merged[record.patient] or record.patient) not in trained
+    )
+
+
+def _kept(connection: Connection, plan: bytes) -> tuple[FrozenRecord, ...]:
     rows = connection.execute(
         select(frozen_records)
         .join(patients, patients.c.id == frozen_records.c.patient)
         .where(frozen_records.c.plan == plan, patients.c.erased_at.is_(None))
         .order_by(frozen_records.c.position)
     )
-    return tuple(FrozenRecord(row.instance, row.frame, row.patient, row.annotation) for row in rows)
+    return tuple(FrozenRecord(row.instance, row.frame, row.patient, row.annotation, row.held_out) for row in rows)
 
 
-def is_frozen(connection: Connection, plan: bytes) -> bool:
-    """Whether a plan's records have been frozen, be they none."""
-    return connection.scalar(select(freezes.c.plan).where(freezes.c.plan == plan)) is not None
+def require_frozen(connection: Connection, plan: bytes, where: str) -> None:
+    """StoreError unless a plan's records have been frozen, be they none."""
+    if connection.scalar(select(freezes.c.plan).where(freezes.c.plan == plan)) is None:
+        raise StoreError(f"nothing is frozen for plan {plan.hex()[:16]}", where=where, fix="countersign the plan first")

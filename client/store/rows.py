@@ -82,12 +82,14 @@ class PatientRow:
 
 @dataclass(frozen=True, slots=True)
 class FrozenRecord:
-    """One record of a plan's frozen set: the frame, whose it is, and the annotation that is trained on."""
+    """One record of a plan's frozen sets: the frame, whose it is, the annotation that counts, and for what: held_out
+    records are evaluated and never trained on, the others the reverse."""
 
     instance: str
     frame: int
     patient: str
     annotation: str
+    held_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
 ASSET_KINDS = ("image", "volume", "waveform", "text")
@@ -168,6 +169,7 @@ frozen_records = Table(
     Column("frame", Integer, nullable=False),
     Column("patient", String, ForeignKey("patients.id"), nullable=False),
     Column("annotation", String, nullable=False),
+    Column("held_out", Boolean, nullable=False, server_default=false()),
 )
 
 # Each item has a key of its own, since nobody knows yet whose file it is. blind: of source, code and content, so

@@ -326,11 +326,12 @@ class Store:
     # ---- plans
 
     def freeze(self, plan_hash: bytes, at: datetime) -> tuple[FrozenRecord, ...]:
-        """Fix, once, the records that a plan may train on, and return them in order of arrival.
+        """Fix, once, the records that a plan may train on or be measured by; returns the former in order of arrival.
 
-        A record is a frame whose current annotation states something, of a patient who is not held out and who is
-        eligible on the day `at` (UTC). Asked again for the same plan, it returns the same set whatever was added,
-        corrected, held out or opted out since; only erasure takes records away.
+        A record is a frame whose current annotation states something, of a patient who is eligible on the day `at`
+        (UTC): to be measured by, if the patient is held out at this moment, else to train on. Asked again for the same
+        plan, it returns the same set whatever was added, corrected, held out or opted out since; only erasure takes
+        records away.
         """
         if at.tzinfo is None or at.utcoffset():
             raise AnnotationError(f"a freeze at {at}, which is not UTC", fix="give a datetime with tzinfo=UTC")
@@ -342,15 +343,16 @@ class Store:
             return freezing.freeze(self._vault, connection, plan_hash, at, eligibility)
 
     def frozen(self, plan_hash: bytes) -> tuple[FrozenRecord, ...]:
-        """A plan's frozen records; StoreError when nothing was frozen for it."""
+        """The frozen records that a plan trains on; StoreError when nothing was frozen for it."""
         with self._vault.transaction() as connection:
-            if not freezing.is_frozen(connection, plan_hash):
-                raise StoreError(
-                    f"nothing is frozen for plan {plan_hash.hex()[:16]}",
-                    where=self._vault.where,
-                    fix="countersign the plan first",
-                )
+            freezing.require_frozen(connection, plan_hash, self._vault.where)
             return freezing.frozen(connection, plan_hash)
+
+    def frozen_held_out(self, plan_hash: bytes) -> tuple[FrozenRecord, ...]:
+        """The frozen records that a plan is measured by, of nobody it trains on; StoreError likewise."""
+        with self._vault.transaction() as connection:
+            freezing.require_frozen(connection, plan_hash, self._vault.where)
+            return freezing.frozen_held_out(connection, plan_hash)
 
     # ---- quarantine
 
