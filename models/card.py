@@ -94,7 +94,9 @@ class TrainingRecord:
 
     plan: its name; plan_hash: its SHA-256 in hex; rounds: rounds completed; sites and nominal_patients: aligned, as
     declared. mode: the plan's privacy mode; epsilon and delta: the per-site cap under it, None where nothing was
-    private. aggregation: how updates were summed ("plain", ...). synthetic: whether any image was generated.
+    private; relation: between which data ("add_or_remove_one_patient", "" likewise); colluding: how many other sites
+    may have told the coordinator their noise (0 in mode "local", which holds against everyone). aggregation: how
+    updates were summed ("plain", ...). synthetic: whether any image was generated.
     """
 
     plan: str
@@ -107,6 +109,8 @@ class TrainingRecord:
     delta: float | None
     aggregation: str
     synthetic: bool
+    relation: str = ""
+    colluding: int = 0
 
     def __post_init__(self) -> None:
         _require(
@@ -120,6 +124,7 @@ class TrainingRecord:
             f"{len(self.nominal_patients)} nominal counts for {len(self.sites)} sites",
             "give one count for each site",
         )
+        _require(self.colluding >= 0, f"{self.colluding} colluding sites", "give 0 or more")
         for value in (self.epsilon, self.delta):
             _require(
                 value is None or (math.isfinite(value) and value >= 0.0),
@@ -294,6 +299,8 @@ def _record(table: _Reader) -> TrainingRecord:
         delta=table.figure("delta"),
         aggregation=table.text("aggregation"),
         synthetic=table.flag("synthetic"),
+        relation=table.text("relation"),
+        colluding=table.whole("colluding"),
     )
     table.close()
     return record

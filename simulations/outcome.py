@@ -14,7 +14,8 @@ from ..client.annotations import Proposal
 from ..models.calibration import expected_calibration_error, probabilities, reliability
 from ..models.checkpoint import Release
 from ..privacy.accounting import epsilon
-from ..privacy.events import GaussianSteps
+from ..privacy.distributed import collusions
+from ..privacy.events import round_events
 from ..privacy.plan import Plan
 from ..server.outcome import Outcome
 from .engine import EngineName
@@ -93,6 +94,8 @@ def assemble(found: Findings, seconds: Callable[[], float]) -> StudyResult:
         versions=versions(),
         warnings=_warnings(found),
         seconds=seconds(),
+        colluding=found.plan.privacy.colluding,
+        collusions=tuple(one.epsilon for one in collusions(found.plan)),
     )
 
 
@@ -197,9 +200,7 @@ def _rounds(found: Findings) -> tuple[RoundResult, ...]:
         attempts += log.attempts
         spent = float("inf")
         if plan.privacy.mode != "none":
-            steps = attempts * plan.training.local_steps
-            event = GaussianSteps(plan.privacy.noise_multiplier, plan.privacy.sampling_rate, steps)
-            spent = epsilon((event,), plan.privacy.delta)
+            spent = epsilon(round_events(plan) * attempts, plan.privacy.delta)
         rounds.append(
             RoundResult(
                 round=log.round,

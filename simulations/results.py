@@ -111,7 +111,8 @@ class SheetImage:
 @dataclass(frozen=True, slots=True)
 class StudyResult:
     """A whole study. `synthetic` is true when the images are phantoms; `aggregation` names what summed the updates
-    ("plain" is readable by the coordinator and exists only in simulation)."""
+    ("plain" is readable by the coordinator and exists only in simulation). `collusions`, in mode "distributed": the
+    whole plan's epsilon when `colluding` hospitals, one more, two more, ... tell the coordinator their noise."""
 
     study: str
     seed: int
@@ -135,3 +136,5 @@ class StudyResult:
     release: str
     versions: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
+    colluding: int = 0
+    collusions: tuple[float, ...] = ()

@@ -43,6 +43,8 @@ def to_document(report: Report) -> dict[str, Json]:
         "engine": result.engine,
         "aggregation": result.aggregation,
         "mode": result.mode,
+        "colluding": result.colluding,
+        "collusions": [_number(cost) for cost in result.collusions],
         "model": result.model,
         "parameters": result.parameters,
         "release": result.release,
@@ -118,6 +120,8 @@ def from_document(value: Json) -> Report:
         release=fields.text("release"),
         versions=fields.text_pairs("versions"),
         warnings=fields.texts("warnings"),
+        colluding=fields.count("colluding"),
+        collusions=tuple(math.inf if cost is None else cost for cost in fields.numbers("collusions")),
     )
     return Report(result, fields.text("command"))
 

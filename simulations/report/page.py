@@ -191,7 +191,7 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
         ("release", result.release),
         ("engine", result.engine),
         ("aggregation", result.aggregation),
-        ("privacy mode", result.mode),
+        ("privacy mode", statements.mode(result)),
         ("wall clock", figures.duration(result.seconds)),
         *result.versions,
     ]

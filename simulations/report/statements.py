@@ -96,6 +96,33 @@ def comparisons(result: StudyResult) -> tuple[str, ...]:
     return tuple(said)
 
 
+def mode(result: StudyResult) -> str:
+    """The privacy mode, the relation, and against whom epsilon holds, in one line."""
+    if result.mode == "none":
+        return "none: nothing is private"
+    against = _coordinator_and(result.colluding) if result.collusions else "everyone"
+    return f"{result.mode}, adding or removing one patient, against {against}"
+
+
+def _coordinator_and(colluding: int) -> str:
+    if colluding == 0:
+        return "the coordinator"
+    return f"the coordinator together with {'one hospital' if colluding == 1 else f'up to {colluding} hospitals'}"
+
+
+def _shared_noise(result: StudyResult) -> str:
+    """What mode "distributed" promises and what more colluding hospitals would learn."""
+    stated, (cost, *more) = result.colluding, result.collusions
+    said = (
+        "Mode distributed: every hospital adds a share of the noise before its update is summed, and only the sum over "
+        f"at least the quorum is private. The plan's epsilon of {cost:.2f} holds against {_coordinator_and(stated)}"
+    )
+    if not more:
+        return f"{said}."
+    others = ", ".join(f"{epsilon:.2f} with {count}" for count, epsilon in enumerate(more, start=stated + 1))
+    return f"{said}; if more hospitals told it their noise and what they saw, it would be {others}."
+
+
 def notices(result: StudyResult) -> tuple[str, ...]:
     """What must be said of where the figures come from."""
     said: list[str] = []
@@ -115,6 +142,8 @@ def notices(result: StudyResult) -> tuple[str, ...]:
             "their own: what reached the coordinator were masked vectors, and it could open their sum alone. Noise "
             "came from the operating system, so figures differ from run to run."
         )
+    if result.collusions:
+        said.append(_shared_noise(result))
     said.append(
         "Figures per hospital are exact, which only a simulation may show: in a real federation every figure that "
         "leaves a hospital is noised and charged too."
@@ -136,10 +165,10 @@ def guarantee(result: StudyResult) -> tuple[str, ...]:
         "probability changes by more than a factor of exp(epsilon), but for delta.",
         "Epsilon counts for each hospital by itself, over everything this plan released about its patients. It was "
         "charged to the hospital's ledger before each training, and the ledger refuses what would pass the cap.",
-        "Mode local: a hospital's update is private when it leaves the hospital, against everyone, the coordinator "
-        "and all other hospitals together included."
-        if result.mode == "local"
-        else f"Mode {result.mode}: docs/report.md says against whom it holds.",
+        _shared_noise(result)
+        if result.collusions
+        else "Mode local: a hospital's update is private when it leaves the hospital, against everyone, the "
+        "coordinator and all other hospitals together included.",
         "Each node drew its noise from its operating system: nobody can repeat it or take it away again."
         if result.engine == "processes"
         else "Here the noise comes from the study's seed, so that the run can be repeated, and whoever knows the seed "

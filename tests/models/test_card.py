@@ -20,7 +20,22 @@ CARD = ModelCard(
     Architecture("small", "random", False, 32, "lse", 5.0),
     InputTransform(128, 0.5, 0.25),
     (1.5,),
-    (TrainingRecord("first", "ab" * 32, 12, ("north", "south"), (100, 60), "local", 8.0, 1e-5, "plain", True),),
+    (
+        TrainingRecord(
+            "first",
+            "ab" * 32,
+            12,
+            ("north", "south"),
+            (100, 60),
+            "local",
+            8.0,
+            1e-5,
+            "plain",
+            True,
+            "add_or_remove_one_patient",
+            1,
+        ),
+    ),
 )
 
 

@@ -161,3 +161,8 @@ def test_a_file_that_is_no_report_is_bad_input(tmp_path, content):
     assert caught.value.exit_code == 2
     with pytest.raises(StudyError, match="No such file"):
         load(tmp_path / "absent.json")
+
+
+def test_colluders_and_what_they_would_learn_survive_the_round_trip(make_result):
+    shared = dataclasses.replace(make_result(), mode="distributed", colluding=1, collusions=(8.0, math.inf))
+    assert from_document(to_document(Report(shared, "x"))).result == shared

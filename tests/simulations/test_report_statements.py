@@ -92,3 +92,16 @@ def test_an_epsilon_is_never_stated_smaller_than_it_is():
         figures.epsilon(7.9301) == "7.94" and figures.epsilon(7.93) == "7.93" and figures.epsilon(float("inf")) == "∞"
     )
     assert figures.percent(-0.004) == "0\xa0%" and figures.percent(float("nan")) == "–"
+
+
+def test_shared_noise_says_against_whom_and_what_more_colluders_would_learn(make_result):
+    shared = dataclasses.replace(make_result(), mode="distributed", colluding=1, collusions=(8.0, 10.512, 14.9))
+    said = " ".join(statements.notices(shared))
+    assert "epsilon of 8.00 holds against the coordinator together with one hospital" in said
+    assert "10.51 with 2, 14.90 with 3" in said
+    assert any("only the sum over at least the quorum is private" in line for line in statements.guarantee(shared))
+    assert statements.mode(shared).startswith("distributed, adding or removing one patient, against the coordinator")
+    alone = dataclasses.replace(shared, colluding=0, collusions=(8.0,))
+    assert "holds against the coordinator." in " ".join(statements.notices(alone))
+    assert statements.mode(make_result()) == "local, adding or removing one patient, against everyone"
+    assert "shared" not in " ".join(statements.notices(make_result()))
