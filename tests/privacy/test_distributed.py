@@ -34,7 +34,7 @@ PLAN = Plan(
     rounds=10,
     training=TRAINING,
     privacy=PrivacyTerms("distributed", 8.0, 1e-4, 0.5, 3.0, 100.0, 1.0, "mean", colluding=1),
-    evaluation_bins=0,
+    evaluation=None,
     seed=1,
 )
 UNIT = lattice(PLAN, LENGTH)
@@ -107,7 +107,7 @@ def test_without_noise_and_rounding_the_trajectory_is_pooled_clipped_sgd(
                 ).squeeze(1)
 
             total = dpsgd.clipped_sum(
-                module, losses, patients, plan.nominal(name), terms, SeededRandomness(3, name, number)
+                module, losses, patients, plan.nominal(name), terms, training.recipe, SeededRandomness(3, name, number)
             )
             vectors[name] = contribution(
                 total, limit(plan, name), lattice(plan, start.size), SeededRandomness(4, name, number)
@@ -116,7 +116,7 @@ def test_without_noise_and_rounding_the_trajectory_is_pooled_clipped_sgd(
             batch += [(rows[patients == patient], labels[patients == patient]) for patient in sampled]
         drawn += len(batch)
         opened = Opened(np.sum([vectors[name] for name in NAMES], axis=0), NAMES)
-        ours = strategy.step(ours, mean_update(plan, opened))
+        ours = strategy.step(ours, mean_update(plan, opened, number + 1))
         put(module, pooled)
         velocity = 0.9 * velocity + pooled_step(module, batch, terms.clip) / (
             rate * sum(s.patients for s in plan.sites)

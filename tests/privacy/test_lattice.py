@@ -34,7 +34,7 @@ PLAN = Plan(
     rounds=10,
     training=TRAINING,
     privacy=PRIVACY,
-    evaluation_bins=0,
+    evaluation=None,
     seed=1,
 )
 

@@ -37,7 +37,7 @@ PLAN = Plan(
     rounds=10,
     training=TrainingTerms("fedavg", 1, 0.5, 0.0, 0.0, (1.0,), 0.0, False, 1.0, 0.9, 0.99, 1e-3),
     privacy=PrivacyTerms("distributed", 8.0, 1e-4, 0.5, 3.0, 100.0, 1.0, "mean", colluding=1),
-    evaluation_bins=0,
+    evaluation=None,
     seed=1,
 )
 UNIT = lattice(PLAN, LENGTH)
