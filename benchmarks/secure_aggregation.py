@@ -30,6 +30,8 @@ from flwr.common.secure_aggregation.quantization import dequantize, quantize
 from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
 
 from medquorum.privacy import wire
+from medquorum.privacy.filters import Cost
+from medquorum.privacy.heads import Head, SignedHead
 from medquorum.privacy.plan import PlanSite
 from medquorum.privacy.secure_aggregation import Session, derivation, ring, shamir
 from medquorum.privacy.secure_aggregation.keystream import PIECE, Mask, apply_masks
@@ -70,9 +72,13 @@ def our_vector(update: np.ndarray, terms: Session, keys: Sequence[bytes]) -> np.
     return ring.mask_vector(update, terms.limit("site00"), terms.step, masks, os.urandom(32))
 
 
+# A ledger's head travels with the vector; its size is the ordinary one.
+_HEAD = SignedHead(Head("site00", 40, bytes(32), 3, Cost(1.0, 1e-5, 0.5), bytes(16 * 33)), bytes(32), bytes(64))
+
+
 def our_upload(update: np.ndarray, terms: Session, keys: Sequence[bytes]) -> bytes:
     """What a site sends."""
-    return wire.encode(Masked(our_vector(update, terms, keys).tobytes()))
+    return wire.encode(Masked(our_vector(update, terms, keys).tobytes(), _HEAD))
 
 
 def flower_vector(update: np.ndarray, keys: Sequence[bytes]) -> list[Any]:

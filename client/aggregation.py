@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..privacy.aggregation import PlainSite, Purpose, SiteAggregation
 from ..privacy.plan import Plan
+from ..privacy.secure_aggregation import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class Part:
     """A site's part in one sum.
 
     length: values in the site's vector. model: SHA-256 (32 bytes) of the parameters as this node received them.
+    witness: the node's ledger and the heads of others' that it keeps.
     """
 
     plan: Plan
@@ -23,6 +25,7 @@ class Part:
     attempt: int
     length: int
     model: bytes
+    witness: Witness
 
 
 SiteSide = Callable[[Part], SiteAggregation]

@@ -30,6 +30,7 @@ from ..privacy.ledger import Ledger
 from ..privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
 from ..privacy.plan import Plan
 from ..privacy.randomness import Randomness, SecureRandomness, SeededRandomness
+from ..privacy.secure_aggregation import Witness
 from ..privacy.versions import require_compatible
 from .aggregation import Part, SiteSide, plain
 from .agreements import AgreementError, Agreements, UnknownPlanError
@@ -71,6 +72,7 @@ class Federation:
         ledger: Ledger,
         policy: Policy,
         agreements: Agreements,
+        witness: Witness,
         releases: Releases,
         simulation: SimulationRights | None,
         side: SiteSide | None,
@@ -82,6 +84,7 @@ class Federation:
         self._ledger = ledger
         self._policy = policy
         self._agreements = agreements
+        self._witness = witness
         self._releases = releases
         self._simulation = simulation
         self._side = side
@@ -220,6 +223,7 @@ class Federation:
             attempt=step.attempt,
             length=length,
             model=hashlib.sha256(step.parameters).digest(),
+            witness=self._witness,
         )
         side = self._side_for(part)
         self._agreements.begin(plan.hash, step.purpose, step.round, step.attempt)

@@ -16,6 +16,7 @@ from .releases import Releases
 from .rights import SimulationRights
 from .store import Store
 from .trust import Trust
+from .witnesses import LedgerWitness, Witnesses
 
 Kind = Literal["query", "train", "evaluate"]
 
@@ -46,8 +47,9 @@ class Node:
         self.releases = Releases(folder / "releases")
         self.site = store.setting("site")
         self._agreements = Agreements(folder / "agreements.sqlite")
+        witness = LedgerWitness(self.site, ledger, Witnesses(folder / "witnesses.sqlite"), policy.witnesses)
         self._federation = Federation(
-            self.site, store, ledger, policy, self._agreements, self.releases, simulation, side, trust, benches
+            self.site, store, ledger, policy, self._agreements, witness, self.releases, simulation, side, trust, benches
         )
 
     @classmethod

@@ -32,6 +32,7 @@ _COMMENTS = {
     "modalities": "DICOM modalities that may be trained on; empty: any",
     "findings": 'findings that may be learned, as "SCHEME:CODE"; empty: any',
     "minimum_quorum": "the fewest sites whose sum this site lets be opened",
+    "witnesses": "how many sites of a sum must keep a head of this site's ledger, once any does, to notice a backup",
     "hours": 'when training may begin, by this machine\'s local clock, as "19:00-07:00"; empty: at any time',
 }
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
@@ -57,6 +58,7 @@ class Policy:
     modalities: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     minimum_quorum: int = 3
+    witnesses: int = 1
     hours: str = ""
 
     def __post_init__(self) -> None:
@@ -64,6 +66,7 @@ class Policy:
         _require(math.isfinite(cap) and cap > 0.0, f"plan_epsilon is {cap}", "choose a number above 0")
         _require(self.year_epsilon > 0.0, f"year_epsilon is {self.year_epsilon}", "choose a number above 0, or inf")
         _require(self.minimum_quorum >= 1, f"minimum_quorum is {self.minimum_quorum}", "choose 1 or more")
+        _require(self.witnesses >= 0, f"witnesses is {self.witnesses}", "choose 0 or more; 1 for most")
         for name, allowed in (("modes", get_args(Mode)), ("backbones", get_args(Backbone))):
             unknown = sorted(set(getattr(self, name)) - set(allowed))
             _require(not unknown, f"{name} holds {unknown}", f"choose among {', '.join(allowed)}")

@@ -100,8 +100,8 @@ def divergence(events: Iterable[GaussianSteps], order: int) -> float:
 
 @lru_cache(maxsize=4096)
 def _divergence(event: GaussianSteps, order: int) -> float:
-    """Shared discrete noise: see discrete. Gaussian: order / (2 sigma^2). Poisson-sampled Gaussian at a whole order: the
-    binomial sum of Mironov, Talwar and Zhang 2019, section 3.3, for the direction that they show to be the larger
+    """Shared discrete noise: see discrete. Gaussian: order / (2 sigma^2). Poisson-sampled Gaussian at a whole order:
+    the binomial sum of Mironov, Talwar and Zhang 2019, section 3.3, for the direction that they show to be the larger
     (theorem 5)."""
     if event.shares is not None:
         return renyi(event, order)

@@ -31,6 +31,6 @@ def secure_side(identity: Identity, roster: Callable[[], Roster], minimum_cohort
             content=part.model,
             whole=whole_numbers(plan, part.purpose),
         )
-        return SecureSite(part.site, identity, terms, policy, roster)
+        return SecureSite(part.site, identity, terms, policy, roster, part.witness)
 
     return side

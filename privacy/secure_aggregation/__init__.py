@@ -10,6 +10,7 @@ from .sessions import Begun, Sessions
 from .site import SecureSite
 from .terms import Policy, Session, Terms
 from .thresholds import guarantee, threshold
+from .witness import Witness
 
 __all__ = [
     "Begun",
@@ -21,6 +22,7 @@ __all__ = [
     "Session",
     "Sessions",
     "Terms",
+    "Witness",
     "guarantee",
     "threshold",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 from .. import wire
 from ..aggregation import Opened
 from ..errors import PrivacyError
+from ..heads import SignedHead
 from ..identity import verify
 from ..roster import Roster
 from . import derivation, ring, rules, shamir
@@ -25,6 +26,7 @@ from .steps import (
     Agreement,
     Agreements,
     Closing,
+    Exchange,
     Inbox,
     Invite,
     KeyList,
@@ -144,17 +146,20 @@ class SecureCoordinator:
             for site in taken
         }
 
-    def _take_vector(self, site: str, answer: bytes) -> str:
-        vector = wire.decode(Masked, answer).vector
-        if len(vector) != 4 * self._total.size:
-            raise BreachError(f"{site!r} sent {len(vector)} bytes instead of {4 * self._total.size}")
-        self._total += np.frombuffer(vector, dtype="<u4")
-        return site
+    def _take_vector(self, site: str, answer: bytes) -> SignedHead:
+        masked = wire.decode(Masked, answer)
+        if len(masked.vector) != 4 * self._total.size:
+            raise BreachError(f"{site!r} sent {len(masked.vector)} bytes instead of {4 * self._total.size}")
+        context = wire.digest(Exchange(self._transcript, tuple(self._boxes)))
+        rules.signed_head(masked.head, site, context, self._roster)
+        self._total += np.frombuffer(masked.vector, dtype="<u4")
+        return masked.head
 
-    def _announce(self, taken: Mapping[str, str]) -> Mapping[str, bytes]:
+    def _announce(self, taken: Mapping[str, SignedHead]) -> Mapping[str, bytes]:
         self._survivors = tuple(taken)
-        self._closing = Closing(self._transcript, tuple(self._boxes), self._survivors)
-        return dict.fromkeys(taken, wire.encode(Survivors(self._survivors)))
+        survivors = Survivors(self._survivors, tuple(taken.values()))
+        self._closing = Closing(self._transcript, tuple(self._boxes), self._survivors, wire.digest(survivors))
+        return dict.fromkeys(taken, wire.encode(survivors))
 
     def _take_agreement(self, site: str, answer: bytes) -> bytes:
         signature = wire.decode(Agreement, answer).signature

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from ..errors import RosterError
+from ..heads import SignedHead, is_head_of
 from ..identity import verify
 from ..roster import Roster
 from .errors import BreachError, QuorumLostError
@@ -20,8 +21,8 @@ CLOSING_DOMAIN = "secure aggregation closing"
 
 
 def small_enough(payload: bytes, cohort: int) -> None:
-    """A step's payload grows with the cohort only (at most 1 KiB a site); anything larger is not even parsed."""
-    limit = 4096 + 1024 * cohort
+    """A step's payload grows with the cohort only (at most 2 KiB a site); anything larger is not even parsed."""
+    limit = 4096 + 2048 * cohort
     if len(payload) > limit:
         raise BreachError(f"a step of {len(payload)} bytes; at most {limit} are read", where="step")
 
@@ -99,6 +100,24 @@ def own_vector_counted(survivors: Survivors, site: str) -> None:
     """A site whose masked vector left is a survivor, whatever the coordinator says."""
     if site not in survivors.sites:
         raise BreachError(f"{site!r} is declared dropped although its masked vector was sent", where="survivors")
+
+
+def signed_head(signed: SignedHead, site: str, context: bytes, roster: Roster) -> None:
+    """The head of a survivor's ledger counts under its identity and for this exchange among these sharers only."""
+    if signed.head.site != site or signed.context != context or not is_head_of(_roster_key(site, roster), signed):
+        raise BreachError(f"the ledger head shown for {site!r} is not its own, or not of this sum", where="survivors")
+
+
+def a_head_each(survivors: Survivors) -> None:
+    """No survivor without the head of its ledger: its charge would have no witness."""
+    if len(survivors.heads) != len(survivors.sites):
+        raise BreachError("not every survivor's ledger head was shown", where="survivors")
+
+
+def own_head_shown(survivors: Survivors, own: SignedHead) -> None:
+    """The others are shown the head that this site signed, or the charge would have no witness."""
+    if own.head.site in survivors.sites and own not in survivors.heads:
+        raise BreachError("this site's ledger head was withheld or exchanged", where="survivors")
 
 
 def agreed(agreements: Agreements, closing: Closing, session: Session, policy: Policy, roster: Roster) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from .. import wire
 from ..aggregation import Vector
 from ..errors import AggregationError, WireError
+from ..heads import SignedHead, sign_head
 from ..identity import Identity
 from ..roster import Roster
 from . import derivation, ring, rules, sealing, shamir
@@ -24,6 +25,7 @@ from .steps import (
     Agreement,
     Agreements,
     Closing,
+    Exchange,
     Inbox,
     Invite,
     KeyList,
@@ -37,6 +39,7 @@ from .steps import (
     Unmasking,
 )
 from .terms import Policy, Session, Terms
+from .witness import Witness
 
 T = TypeVar("T")
 
@@ -44,7 +47,8 @@ T = TypeVar("T")
 class SecureSite:
     """One site in one session; implements `SiteAggregation`.
 
-    roster: read anew at every step, so that a revocation takes effect at the next message. rounding: gives the bytes
+    roster: read anew at every step, so that a revocation takes effect at the next message. witness: the site's ledger
+    and its peers' heads; all of its I/O is there. rounding: gives the bytes
     of the rounding's key; anything but the system's entropy is for reproducible simulation.
     """
 
@@ -55,6 +59,7 @@ class SecureSite:
         terms: Terms,
         policy: Policy,
         roster: Callable[[], Roster],
+        witness: Witness,
         rounding: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._site = site
@@ -62,6 +67,7 @@ class SecureSite:
         self._terms = terms
         self._policy = policy
         self._roster = roster
+        self._witness = witness
         self._rounding = rounding
         self._step = 0
         self._ended = ""
@@ -71,6 +77,7 @@ class SecureSite:
         self._keys: Mapping[str, Keys] = {}
         self._transcript = b""
         self._shares: dict[str, SharePair] = {}
+        self._head: SignedHead | None = None
         self._closing: Closing | None = None
 
     @property
@@ -153,7 +160,10 @@ class SecureSite:
         self._transcript = derivation.transcript_of(wire.encode(listed))
         seeds = shamir.split(secrets.seed, session.threshold, len(session.names))
         masking = shamir.split(secrets.masking, session.threshold, len(session.names))
-        pairs = {s: SharePair(seeds[session.point(s) - 1], masking[session.point(s) - 1]) for s in session.names}
+        pairs = {
+            s: SharePair(seeds[session.point(s) - 1], masking[session.point(s) - 1], self._witness.seen(s))
+            for s in session.names
+        }
         self._shares = {self._site: pairs[self._site]}
         boxes: list[Sealed] = []
         for peer in names:
@@ -172,6 +182,8 @@ class SecureSite:
         for sealed in inbox.boxes:
             key = self._seal_key(sealed.peer, self._site)
             self._shares[sealed.peer] = sealing.unseal(key, self._transcript, sealed.peer, self._site, sealed.box)
+        claims = {peer: self._shares[peer].witnessed for peer in senders}
+        self._witness.compare(claims, self._identity.public)
         masks = [Mask(derivation.self_key(secrets.seed, self._transcript, self._site), 1)]
         for peer in senders:
             key = derivation.pair_key(secrets.masking, self._keys[peer].masking, self._transcript, self._site, peer)
@@ -185,20 +197,35 @@ class SecureSite:
             vector = ring.mask_whole(values, masks)
         else:
             vector = ring.mask_vector(values, session.limit(self._site), session.step, masks, self._rounding(32))
-        return Masked(vector.tobytes())
+        # The contribution was charged while it was made: this is the head that the others must keep.
+        self._head = sign_head(self._identity, self._witness.head(), self._context)
+        return Masked(vector.tobytes(), self._head)
+
+    @property
+    def _context(self) -> bytes:
+        return wire.digest(Exchange(self._transcript, tuple(sorted(self._shares))))
 
     def _agree(self, survivors: Survivors) -> Agreement:
-        session = _held(self._session)
+        session, roster = _held(self._session), self._roster()
         rules.in_order(survivors.sites, self._shares.keys(), "survivors")
         rules.enough_sites(survivors.sites, session, self._policy, "survivors")
-        rules.all_listed(survivors.sites, self._roster())
+        rules.all_listed(survivors.sites, roster)
         rules.own_vector_counted(survivors, self._site)
-        self._closing = Closing(self._transcript, tuple(sorted(self._shares)), survivors.sites)
+        rules.a_head_each(survivors)
+        rules.own_head_shown(survivors, _held(self._head))
+        heads = dict(zip(survivors.sites, survivors.heads, strict=False))
+        for site, head in heads.items():
+            rules.signed_head(head, site, self._context, roster)
+        self._witness.keep({site: head for site, head in heads.items() if site != self._site})
+        sharers = tuple(sorted(self._shares))
+        self._closing = Closing(self._transcript, sharers, survivors.sites, wire.digest(survivors))
         return Agreement(self._identity.sign(rules.CLOSING_DOMAIN, self._closing))
 
     def _unmask(self, agreements: Agreements) -> Unmasking:
         session, closing = _held(self._session), _held(self._closing)
         rules.agreed(agreements, closing, session, self._policy, self._roster())
+        others = [site for site, _ in agreements.signatures if site != self._site]
+        self._witness.kept(_held(self._head), others)
         alive = set(closing.survivors)
         # One share of each peer, never both: the self-mask seed of who survived, the masking key of who did not.
         return Unmasking(

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..heads import SignedHead
+
 
 @dataclass(frozen=True, slots=True)
 class Invite:
@@ -71,34 +73,48 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class SharePair:
-    """Inside a seal: shares (33 bytes each) of the sender's self-mask seed and of its masking private key."""
+    """Inside a seal: shares (33 bytes each) of the sender's self-mask seed and of its masking private key, and the
+    highest head of the receiver's ledger that the sender keeps."""
 
     seed: bytes
     masking: bytes
+    witnessed: SignedHead | None
 
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """The masked ring vector: length + 1 values of 32 bits, little endian; the last counts saturated values."""
+    """The masked ring vector: length + 1 values of 32 bits, little endian; the last counts saturated values. head: the
+    site's ledger once this vector was charged, signed for this exchange."""
 
     vector: bytes
+    head: SignedHead
 
 
 @dataclass(frozen=True, slots=True)
 class Survivors:
-    """The sites whose masked vectors arrived, by name."""
+    """The sites whose masked vectors arrived, by name, and the heads of their ledgers in the same order."""
 
     sites: tuple[str, ...]
+    heads: tuple[SignedHead, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What a site signs before it gives any share away: the session's keys, the sharers and the survivors, all as this
-    site was shown them."""
+    """What a site signs before it gives any share away: the session's keys, the sharers, the survivors and (by SHA-256)
+    the message with their ledgers' heads, all as this site was shown them. Whoever signs has the heads on disk."""
 
     transcript: bytes
     sharers: tuple[str, ...]
     survivors: tuple[str, ...]
+    heads: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a head is bound to when it is signed: the session's keys, and the sharers as its site counted them."""
+
+    transcript: bytes
+    sharers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

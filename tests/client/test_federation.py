@@ -210,7 +210,7 @@ def test_a_ledger_that_is_nearly_full_refuses_the_plan(tmp_path: Path, plan: Pla
     with hospitals.make_node(tmp_path / "a", "a", patients=2, held_out=0, images=1, epsilon_cap=29.0) as node:
         word = invite(node, plan, release)
         assert not word.accepted
-        assert "has 29 left" in word.reason
+        assert "29 of the cap of 29 is left" in word.reason and "rounds with this noise" in word.reason
 
 
 def test_retries_stop_at_the_plans_epsilon(node: Node, plan: Plan, release: Release) -> None:

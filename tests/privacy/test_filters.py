@@ -87,7 +87,7 @@ def test_many_small_plans_are_worth_the_filter(plan_epsilon: float, added: int, 
 
 
 def test_the_ledger_admits_what_either_filter_admits_and_nothing_else(tmp_path: Path) -> None:
-    """Sixteen plans of epsilon 1/2 fit by adding up, and one large plan by its exact figure; Renyi goes on to the 121st."""
+    """Sixteen plans of epsilon 1/2 fit by adding up; Renyi goes on to the 121st. (As one large plan 137 would fit.)"""
     event = GaussianSteps(noise_multiplier(0.5, DELTA, 1.0, 10), 1.0, 10)
     ledger = Ledger.create(tmp_path / "ledger", "north", CAP, DELTA)
     assert ledger.affordable(event) == 137

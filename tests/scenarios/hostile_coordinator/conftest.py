@@ -5,7 +5,7 @@ tests/privacy/secure_aggregation/conftest.py is a link to this file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from medquorum.privacy import roster as rosters
 from medquorum.privacy import wire
 from medquorum.privacy.aggregation import Vector
+from medquorum.privacy.filters import Cost
+from medquorum.privacy.heads import Head, SignedHead, sign_head
 from medquorum.privacy.identity import Identity, fingerprint
 from medquorum.privacy.plan import PlanSite
 from medquorum.privacy.secure_aggregation import (
@@ -35,6 +37,7 @@ from medquorum.privacy.secure_aggregation.steps import (
     Agreement,
     Agreements,
     Closing,
+    Exchange,
     Inbox,
     Invite,
     KeyList,
@@ -47,6 +50,39 @@ from medquorum.privacy.secure_aggregation.steps import (
     Survivors,
     Unmasking,
 )
+
+
+class Memory:
+    """A witness in memory: a ledger that is charged whenever its head is asked for, and a table of heads. told: what
+    the peers kept, at each comparison."""
+
+    def __init__(self, site: str) -> None:
+        self.site = site
+        self.charged = 0
+        self.table: dict[str, SignedHead] = {}
+        self.witnesses: set[str] = set()
+        self.told: list[dict[str, SignedHead | None]] = []
+
+    def seen(self, site: str) -> SignedHead | None:
+        return self.table.get(site)
+
+    def compare(self, claims: Mapping[str, SignedHead | None], key: bytes) -> None:
+        self.told.append(dict(claims))
+
+    def head(self) -> Head:
+        self.charged += 1
+        return made_head(self.site, self.charged)
+
+    def keep(self, heads: Mapping[str, SignedHead]) -> None:
+        self.table |= heads
+
+    def kept(self, own: SignedHead, by: Collection[str]) -> None:
+        self.witnesses |= set(by)
+
+
+def made_head(site: str, sequence: int) -> Head:
+    """A head as a ledger would make it."""
+    return Head(site, sequence, sequence.to_bytes(32, "big"), 3, Cost(1.0, 1e-5, 0.5), b"")
 
 
 class Consortium:
@@ -74,6 +110,7 @@ class Consortium:
         draw = np.random.default_rng(seed)
         self.vectors: dict[str, Vector] = {name: draw.normal(size=length) for name in self.names}
         self.policy = Policy()
+        self.witnesses = {name: Memory(name) for name in self.names}
 
     def admit(self, name: str, identity: Identity) -> None:
         """The admin compares six words and admits a site."""
@@ -84,7 +121,8 @@ class Consortium:
         return replace(self.base, **changes)
 
     def site(self, name: str, kind: type[SecureSite] = SecureSite, **changes: Any) -> SecureSite:
-        return kind(name, self.identities[name], self.terms(**changes), self.policy, lambda: self.roster)
+        witness = self.witnesses.get(name) or Memory(name)
+        return kind(name, self.identities[name], self.terms(**changes), self.policy, lambda: self.roster, witness)
 
     def sites(self, kind: type[SecureSite] = SecureSite, **changes: Any) -> dict[str, SecureSite]:
         return {name: self.site(name, kind, **changes) for name in self.names}
@@ -152,13 +190,18 @@ def isolate(target: SecureSite, name: str, session: Session, puppets: Mapping[st
     inbox: list[Sealed] = []
     for peer, puppet in sorted(puppets.items()):
         key = derivation.seal_key(puppet.sealing, own.keys.sealing, transcript, peer, name)
-        pair = SharePair(bytes(33), bytes(33))
+        pair = SharePair(bytes(33), bytes(33), None)
         inbox.append(Sealed(peer, sealing.seal(key, transcript, peer, name, pair)))
-    vector = np.frombuffer(wire.decode(Masked, ask(Inbox(tuple(inbox)))).vector, dtype="<u4").copy()
+    masked = wire.decode(Masked, ask(Inbox(tuple(inbox))))
+    vector = np.frombuffer(masked.vector, dtype="<u4").copy()
     if len(shares) < session.threshold:
         # The puppets alone hold too few shares: they close the session with the target, which adds its own.
-        own_signature = wire.decode(Agreement, ask(Survivors(session.names))).signature
-        closing = Closing(transcript, session.names, session.names)
+        context = wire.digest(Exchange(transcript, session.names))
+        heads = {peer: sign_head(puppet.signer, made_head(peer, 1), context) for peer, puppet in puppets.items()}
+        heads[name] = masked.head
+        survivors = Survivors(session.names, tuple(heads[site] for site in session.names))
+        own_signature = wire.decode(Agreement, ask(survivors)).signature
+        closing = Closing(transcript, session.names, session.names, wire.digest(survivors))
         signatures = {peer: puppet.signer.sign(rules.CLOSING_DOMAIN, closing) for peer, puppet in puppets.items()}
         agreements = Agreements(tuple(sorted({**signatures, name: own_signature}.items())))
         shares[session.point(name)] = dict(wire.decode(Unmasking, ask(agreements)).seeds)[name]

@@ -111,7 +111,8 @@ def test_a_sum_emptied_after_the_key_list(
 
     with pytest.raises(AggregationError, match=r"no sum over fewer|names one twice"):
         attack()
-    attacker.without(monkeypatch, rule)
+    # The ledger's head is bound to the sharers as its site counts them, which stops this attack a second time.
+    attacker.without(monkeypatch, rule, "signed_head")
     assert near(attack(), group.vectors["a"])
 
 
@@ -182,6 +183,6 @@ def test_a_roster_with_an_invented_site(consortium: Any, attacker: Any, monkeypa
 
 def test_steps_for_a_session_that_never_began(consortium: Any) -> None:
     group = consortium(3)
-    for message in (Inbox(()), Survivors(group.names), Agreements(())):
+    for message in (Inbox(()), Survivors(group.names, ()), Agreements(())):
         with pytest.raises(BreachError, match="should be a Invite"):
             group.site("a").answer(wire.encode(message), group.gives("a"))

@@ -192,7 +192,7 @@ def test_altered_or_exchanged_seals_do_not_open(recording: Recording, monkeypatc
         with pytest.raises(BreachError, match="do not open"):
             recording.victim(2).answer(wire.encode(inbox), recording.group.gives(VICTIM))
         with monkeypatch.context() as patch:
-            patch.setattr(sealing, "unseal", lambda *_: SharePair(bytes(33), bytes(33)))
+            patch.setattr(sealing, "unseal", lambda *_: SharePair(bytes(33), bytes(33), None))
             assert recording.victim(2).answer(wire.encode(inbox), recording.group.gives(VICTIM))
 
 

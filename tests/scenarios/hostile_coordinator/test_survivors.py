@@ -25,13 +25,15 @@ class Round:
         self.sites, self.coordinator = group.sites(kind), group.coordinator()
         seen = group.run(self.coordinator, self.sites, steps=3)
         self.vectors = {n: np.frombuffer(wire.decode(Masked, a[2]).vector, dtype="<u4") for n, a in seen.items()}
+        self.heads = {name: wire.decode(Masked, answers[2]).head for name, answers in seen.items()}
         self.session = group.base.session(group.names)
         self.transcript = self.coordinator._transcript
         self.seeds: dict[str, dict[int, bytes]] = {name: {} for name in group.names}
         self.masking: dict[str, dict[int, bytes]] = {name: {} for name in group.names}
 
     def sign(self, name: str, survivors: tuple[str, ...]) -> tuple[str, bytes]:
-        answer = self.sites[name].answer(wire.encode(Survivors(survivors)), self.group.gives(name))
+        shown = Survivors(survivors, tuple(self.heads[site] for site in survivors))
+        answer = self.sites[name].answer(wire.encode(shown), self.group.gives(name))
         return name, wire.decode(Agreement, answer).signature
 
     def unmask(self, name: str, signatures: list[tuple[str, bytes]]) -> Unmasking:
