@@ -6,10 +6,12 @@ unknown, missing or of the wrong type is a StudyError of one line that names the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
+from ..privacy.plan import Mode
 from ..server.plan_terms import ModelTerms, PlanTerms, read_model, read_plan
 from ..task import Finding, Task
 from ..toml_table import Table, nearest
@@ -18,6 +20,7 @@ from .phantoms.findings import PLANTERS
 from .phantoms.hospital import PhantomHospital
 from .phantoms.vendor import VENDORS
 from .terms import (
+    CellSettings,
     Compare,
     Cost,
     LabelRule,
@@ -228,12 +231,27 @@ def _readers(table: Table) -> ReaderTerms:
     return terms
 
 
+def _cell_settings(table: Table) -> CellSettings:
+    mode = table.text("mode", choices=get_args(Mode))
+    epsilon = table.number("epsilon", low=1e-9) if table.has("epsilon") else None
+    changes: list[tuple[str, int | float]] = [
+        (key, table.whole(key, low=1, high=10_000)) for key in ("rounds", "local_steps") if table.has(key)
+    ]
+    bounds = {"learning_rate": math.inf, "clip": math.inf, "momentum": 0.999, "server_momentum": 0.999}
+    changes += [(key, table.number(key, high=high)) for key, high in bounds.items() if table.has(key)]
+    if mode == "none" and epsilon is not None:
+        raise table.fault("epsilon", "mode none has no epsilon", "leave it out")
+    table.done()
+    return CellSettings(mode, epsilon, tuple(changes))
+
+
 def _compare(table: Table) -> Compare:
     compare = Compare(
         alone=table.flag("alone", True),
         pooled=table.flag("pooled", True),
         pooled_epochs=table.whole("pooled_epochs", 30, low=1),
         pooled_learning_rate=table.number("pooled_learning_rate", 0.01, low=1e-9),
+        settings=tuple(_cell_settings(one) for one in table.tables("settings")) if table.has("settings") else (),
     )
     table.done()
     return compare

@@ -93,11 +93,25 @@ class ReaderTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class CellSettings:
+    """What `simulate compare` changes of the plan in trainings of one mode, at every epsilon or at one.
+
+    changes: plan keys with their values; a key that is not changed keeps the study's.
+    """
+
+    mode: str
+    epsilon: float | None
+    changes: tuple[tuple[str, int | float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Compare:
     """What is trained beside the federation: each hospital alone on the same terms, and all data pooled without
-    privacy, by Adam at its own learning rate for so many epochs."""
+    privacy, by Adam at its own learning rate for so many epochs. settings: of `simulate compare`, where a mode or an
+    epsilon needs its own; later ones win."""
 
     alone: bool
     pooled: bool
     pooled_epochs: int
     pooled_learning_rate: float
+    settings: tuple[CellSettings, ...] = ()

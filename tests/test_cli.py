@@ -177,9 +177,9 @@ def test_what_cannot_be_understood_is_bad_input(studies, capsys, arguments, said
 
 
 def test_a_missing_extra_is_named_before_anything_runs(studies, capsys, monkeypatch):
-    from medquorum.simulations import commands
+    from medquorum.simulations import options
 
-    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "matplotlib" else object())
+    monkeypatch.setattr(options, "find_spec", lambda name: None if name == "matplotlib" else object())
     assert cli.main(["demo"]) == 1
     assert "not installed: matplotlib. Fix: pip install 'medquorum[simulate]'" in capsys.readouterr().err
     assert studies.calls == []

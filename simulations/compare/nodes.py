@@ -57,16 +57,31 @@ class _Ready(Benches):
 
 
 def study_of(study: Study, mode: str, epsilon: float | None) -> Study:
-    """The study with the plan of one cell: its mode and epsilon, and no evaluation between rounds.
+    """The study with the plan of one cell: its mode and epsilon, the study's own settings for them, and no evaluation
+    between rounds.
 
-    Distributed noise needs one local step a round, so there a plan's rounds of several steps become as many rounds
-    of one: the steps are the same.
+    Distributed noise needs one local step a round and an optimiser that remembers at the coordinator alone. There a
+    plan's rounds of several steps become as many rounds of one, its sites' momentum the coordinator's, and FedProx,
+    whose pull is nothing in a first step, FedAvg.
     """
     plan = replace(study.plan, mode=mode, evaluation_bins=0)  # pyright: ignore[reportArgumentType]  Options checked it
     if epsilon is not None:
         plan = replace(plan, epsilon=epsilon, epsilon_cap=epsilon)
+    for settings in study.compare.settings:
+        if settings.mode == mode and settings.epsilon in (None, epsilon):
+            plan = replace(plan, **dict(settings.changes))  # pyright: ignore[reportArgumentType]  read by key and type
     if mode == "distributed":
-        plan = replace(plan, rounds=plan.rounds * plan.local_steps, local_steps=1)
+        plan = replace(
+            plan,
+            rounds=plan.rounds * plan.local_steps,
+            local_steps=1,
+            momentum=0.0,
+            server_momentum=plan.server_momentum or plan.momentum,
+            strategy="fedavg" if plan.strategy == "fedprox" else plan.strategy,
+            proximal=0.0,
+        )
+    else:
+        plan = replace(plan, colluding=0)
     return replace(study, plan=plan)
 
 
