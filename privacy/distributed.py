@@ -11,6 +11,7 @@ pooled, clipped SGD to float tolerance. Sizes, limits and proofs of the rounding
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from .accounting import epsilon
 from .errors import UnaccountableError
-from .events import plan_events
+from .events import GaussianSteps, plan_events
 from .lattice import Lattice, Shares, lattice, tolerated
 from .noise import integer_gaussian
 from .plan import Plan
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .clipping import ClippedSum
 
 Vector = NDArray[np.float64]
+
+_POINTS = 2.0**16
 
 
 def contribution(total: ClippedSum, limit: float, lattice: Lattice, source: Randomness) -> Vector:
@@ -88,7 +91,35 @@ def collusions(plan: Plan) -> tuple[Collusion, ...]:
     for colluding in range(plan.privacy.colluding, plan.quorum):
         alone = colluding > tolerated(plan)
         left = 1 if alone else plan.quorum - colluding
-        noise = event.noise_multiplier * (left / promised.count) ** 0.5
+        noise = event.noise_multiplier * math.sqrt(left / promised.count)
         weaker = replace(event, noise_multiplier=noise, shares=Shares(left, promised.points))
         lines.append(Collusion(colluding, epsilon((weaker,), plan.privacy.delta), alone))
     return tuple(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the same noise on the same opened sum costs a patient in either mode. sites take part, all stay; quorum is
+    the fewest that may, and colluding how many of those may tell their noise."""
+
+    sites: int
+    quorum: int
+    colluding: int
+    distributed: float
+    local: float
+
+
+def beside_local(
+    sites: int, quorum: int, colluding: int, *, noise: float, sampling_rate: float, steps: int, delta: float
+) -> Beside:
+    """Both modes at equal accuracy: `noise` (in clips) on the opened sum of all `sites`, an equal part from each.
+
+    In mode "local" a patient is protected by the own site's part alone, in mode "distributed" by the parts of all but
+    the colluders among the quorum. Raises UnaccountableError for numbers that prove nothing.
+    """
+    left = quorum - colluding
+    if not 0 < left <= quorum <= sites:
+        raise UnaccountableError(f"{colluding} of a quorum of {quorum} among {sites} sites leave no noise")
+    alone = GaussianSteps(noise / math.sqrt(sites), sampling_rate, steps)
+    shared = GaussianSteps(noise * math.sqrt(left / sites), sampling_rate, steps, Shares(left, _POINTS))
+    return Beside(sites, quorum, colluding, epsilon((shared,), delta), epsilon((alone,), delta))

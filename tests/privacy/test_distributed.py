@@ -14,7 +14,7 @@ from medquorum.privacy import distributed, dpsgd
 from medquorum.privacy.accounting import plan_epsilon
 from medquorum.privacy.aggregation import Opened
 from medquorum.privacy.clipping import MARGIN, ClippedSum
-from medquorum.privacy.distributed import collusions, contribution
+from medquorum.privacy.distributed import beside_local, collusions, contribution
 from medquorum.privacy.errors import UnaccountableError
 from medquorum.privacy.lattice import DIMENSIONS, lattice, limit
 from medquorum.privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
@@ -170,3 +170,20 @@ def test_at_equal_epsilon_the_mean_over_n_sites_carries_the_nth_part_of_local_no
     assert deviations["local"] / deviations["distributed"] == pytest.approx(math.sqrt(5), rel=1e-4)
     unit = lattice(dataclasses.replace(PLAN, quorum=5), DIMENSIONS)
     assert unit.sensitivity < 1.01 * PLAN.privacy.clip
+
+
+def test_the_table_beside_local_mode() -> None:
+    """At the noise of epsilon 3 for all together, a site alone would pay nearly four times as much."""
+    one = {"noise": 6.219, "sampling_rate": 1.0, "steps": 20, "delta": 1e-5}
+    table = [beside_local(n, q, c, **one) for n, q, c in ((1, 1, 0), (3, 3, 0), (3, 3, 1), (10, 7, 3), (10, 10, 0))]
+    assert table[0].distributed == pytest.approx(table[0].local, rel=1e-4)
+    assert table[-1].distributed == pytest.approx(3.0, rel=1e-3)
+    for row in table[1:]:
+        assert row.distributed < row.local
+    # Dropouts and colluders are paid for: only what is sure to be left counts.
+    assert table[3].distributed > table[4].distributed and table[2].distributed > table[1].distributed
+    assert table[3].local == table[4].local > 3.9 * table[4].distributed
+    # A share that stands alone is local mode.
+    assert beside_local(3, 3, 2, **one).distributed == pytest.approx(beside_local(3, 3, 2, **one).local, rel=1e-4)
+    with pytest.raises(UnaccountableError, match="leave no noise"):
+        beside_local(3, 3, 3, **one)

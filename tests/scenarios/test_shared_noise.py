@@ -1,0 +1,144 @@
+"""Mode "distributed" with real nodes: the same model whether the sums are plain or encrypted, charged before each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import hospitals
+import pytest
+
+from medquorum.client.aggregation import Part
+from medquorum.client.network.secure import secure_side
+from medquorum.client.node import Node
+from medquorum.client.policy import Policy
+from medquorum.models.checkpoint import Release
+from medquorum.privacy import roster as rosters
+from medquorum.privacy.accounting import epsilon, plan_epsilon
+from medquorum.privacy.aggregation import CoordinatorAggregation, SiteAggregation
+from medquorum.privacy.events import plan_events
+from medquorum.privacy.identity import Identity, fingerprint
+from medquorum.privacy.plan import Plan
+from medquorum.privacy.ranges import value_range, whole_numbers
+from medquorum.privacy.secure_aggregation import SecureCoordinator, Terms
+from medquorum.server.aggregation import Gathering
+from medquorum.server.errors import QuorumError
+from medquorum.server.outcome import Outcome
+from medquorum.simulations.engine import federate
+from medquorum.simulations.engine.federate import SETTINGS
+
+SITES = {"a": 8, "b": 6, "c": 7, "d": 8}
+
+
+class Network:
+    """The sites' identities on one roster, and both sides of the encrypted sum among them."""
+
+    def __init__(self) -> None:
+        self.identities = {name: Identity.create() for name in SITES}
+        self.roster = rosters.found("tests", "a", self.identities["a"].public, at=1)
+        for name in "bcd":
+            key = self.identities[name].public
+            self.roster = rosters.admit_by_word(self.roster, name, key, " ".join(fingerprint(key)), at=2)
+
+    def site(self, part: Part) -> SiteAggregation:
+        return secure_side(self.identities[part.site], lambda: self.roster, 3)(part)
+
+    def coordinator(self, gathering: Gathering) -> CoordinatorAggregation:
+        plan = gathering.plan
+        terms = Terms(
+            consortium=plan.consortium,
+            plan_hash=plan.hash,
+            purpose=gathering.purpose,
+            round=gathering.round,
+            attempt=gathering.attempt,
+            sites=plan.sites,
+            quorum=plan.quorum,
+            length=gathering.length,
+            value_range=value_range(plan, gathering.purpose),
+            content=gathering.model,
+            whole=whole_numbers(plan, gathering.purpose),
+        )
+        return SecureCoordinator(terms, gathering.cohort, self.roster)
+
+
+def nodes(folder: Path, policy: Policy = hospitals.OPEN_POLICY) -> dict[str, Path]:
+    """Four hospitals' folders, laid out alike each time."""
+    for name, patients in SITES.items():
+        hospitals.make_node(folder / name, name, patients, held_out=2, policy=policy).close()
+    return {name: folder / name for name in SITES}
+
+
+@pytest.fixture
+def release() -> Release:
+    return hospitals.make_release()
+
+
+@pytest.fixture
+def plan(release: Release) -> Plan:
+    return hospitals.make_plan(
+        release,
+        SITES,
+        quorum=3,
+        training=hospitals.make_training(local_steps=1, server_momentum=0.5),
+        privacy=hospitals.make_privacy(mode="distributed", colluding=1, noise_multiplier=1.5),
+        evaluation=None,
+    )
+
+
+def run(plan: Plan, release: Release, folder: Path, network: Network | None) -> tuple[Outcome, dict[str, Path]]:
+    folders = nodes(folder)
+    if network is None:
+        return federate(folders, plan, release, folder / "run", rights=hospitals.RIGHTS), folders
+    outcome = federate(
+        folders,
+        plan,
+        release,
+        folder / "run",
+        rights=hospitals.RIGHTS,
+        settings=replace(SETTINGS, aggregation="secure"),
+        sides={"secure": network.coordinator},
+        site_side=network.site,
+    )
+    return outcome, folders
+
+
+def test_plain_and_encrypted_sums_end_in_the_same_model_bit_for_bit(
+    tmp_path: Path, plan: Plan, release: Release
+) -> None:
+    plain, folders = run(plan, release, tmp_path / "plain", None)
+    secure, _ = run(plan, release, tmp_path / "secure", Network())
+    assert [log.survivors for log in secure.rounds] == [tuple(SITES)] * plan.rounds
+    records = [one.release.card.training[-1] for one in (plain, secure)]
+    assert [(one.mode, one.relation, one.colluding, one.aggregation) for one in records] == [
+        ("distributed", "add_or_remove_one_patient", 1, "plain"),
+        ("distributed", "add_or_remove_one_patient", 1, "secure"),
+    ]
+    assert plain.release.to_bytes()[1] == secure.release.to_bytes()[1] != release.to_bytes()[1]
+    for name, folder in folders.items():
+        with Node.open(folder, hospitals.RIGHTS) as node:
+            spent = node.ledger.spent_on(plan.hash)
+            assert spent == pytest.approx(plan_epsilon(plan)), name
+            assert spent == pytest.approx(epsilon(plan_events(plan), plan.privacy.delta))
+
+
+def test_a_round_without_a_site_carries_less_noise_but_never_less_than_the_quorums(
+    tmp_path: Path, plan: Plan, release: Release
+) -> None:
+    """One of four never shows up: three shares are opened, which is what the plan was accounted for."""
+    folders = nodes(tmp_path)
+    outcome = federate(
+        {name: folders[name] for name in "abc"}, plan, release, tmp_path / "run", rights=hospitals.RIGHTS
+    )
+    assert all(log.survivors == ("a", "b", "c") for log in outcome.rounds)
+
+
+def test_below_the_quorum_nothing_is_opened_and_nothing_released(tmp_path: Path, plan: Plan, release: Release) -> None:
+    folders = nodes(tmp_path)
+    with pytest.raises(QuorumError):
+        federate({name: folders[name] for name in "ab"}, plan, release, tmp_path / "run", rights=hospitals.RIGHTS)
+
+
+def test_a_node_whose_policy_does_not_name_the_mode_refuses_it(tmp_path: Path, plan: Plan, release: Release) -> None:
+    folders = nodes(tmp_path, replace(hospitals.OPEN_POLICY, modes=("local",)))
+    with pytest.raises(QuorumError, match="'distributed' is not allowed"):
+        federate(folders, plan, release, tmp_path / "run", rights=hospitals.RIGHTS)
