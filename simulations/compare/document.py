@@ -69,7 +69,7 @@ def _flat(row: Row, findings: tuple[str, ...]) -> dict[str, Json]:
         "auroc_own_mean": row.own,
         "auroc_own_worst": row.worst,
         "auroc_own_worst_ever": row.worst_ever,
-        **{f"auroc_{key}": value for key, value in zip(findings, row.by_finding, strict=bool(row.by_finding))},
+        **{f"auroc_{key}": row.by_finding[at] if row.by_finding else None for at, key in enumerate(findings)},
         "calibration_error": row.calibration_error,
         **_estimate("dice", row.dice),
         **_estimate("pointing", row.pointing),
