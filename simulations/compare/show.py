@@ -104,19 +104,19 @@ def summary(comparison: Comparison, target: Console, files: list[tuple[str, str]
 
 
 def _table(comparison: Comparison) -> Table:
-    """Narrow enough for 120 columns: an interval stands under its figure."""
+    """Narrow enough for 80 columns: an interval stands under its figure. The files have every column."""
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
         show_edge=False,
-        caption="AUROC on all hospitals' held-out patients; own: on each hospital's, mean and worst hospital.",
+        caption="AUROC on all hospitals' held-out patients; own: on each hospital's, its mean and worst.",
         caption_justify="left",
     )
     table.add_column("Trained", overflow="fold", min_width=12)
     regions = any(row.dice is not None for row in comparison.rows)
-    headers = ["AUROC", "Gap to\npooled", "Own,\nmean", "Own,\nworst", "Calibration\nerror"]
-    for header in [*headers, *(["Dice", "Pointing"] if regions else []), "Noise", "Steps"]:
+    headers = ["AUROC", "Gap to\npooled", "Own\n(worst)", "Calib.\nerror", *(["Dice", "Pointing"] if regions else [])]
+    for header in headers:
         table.add_column(header, justify="right", no_wrap=True)
     for row in comparison.rows:
         if not row.cells:
@@ -125,12 +125,9 @@ def _table(comparison: Comparison) -> Table:
         figures_of = [
             _over(row.auroc),
             figures.NONE if row.kind == "pooled" else _over(row.gap),
-            digits(row.own),
-            f"{digits(row.worst)}\n[dim]ever {digits(row.worst_ever)}[/dim]",
+            f"{digits(row.own)}\n[dim]({digits(row.worst)})[/dim]",
             digits(row.calibration_error),
             *([_over(row.dice, 2), _over(row.pointing, 2)] if regions else []),
-            figures.NONE if row.noise_multiplier is None else f"{row.noise_multiplier:.3g}",
-            str(row.steps) if row.steps else figures.NONE,
         ]
         table.add_row(escape(row.label), *figures_of)
     return table
