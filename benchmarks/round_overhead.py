@@ -114,7 +114,7 @@ class Ours:
             name=name,
             quorum=3,
             rounds=self._rounds,
-            evaluation_bins=0,
+            evaluation=None,
             training=make_training(local_steps=1),
             privacy=make_privacy(noise_multiplier=30.0, max_noise_multiplier=100.0, epsilon=5.0),
         )

@@ -1,7 +1,8 @@
 """What this node has agreed to and already answered, on disk before anything depends on it.
 
 Plans are kept whole, so that a node that was killed goes on with what it countersigned and with nothing else. The
-attempts it began are kept so that none is ever answered twice, whatever the coordinator forgets or replays.
+attempts it began are kept so that none is ever answered twice, whatever the coordinator forgets or replays. Of a gated
+plan's first evaluation the noised copy is kept, to be judged beside the last one's; it was charged as a release.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import RefusedError
 from ..privacy import wire
@@ -35,6 +39,7 @@ CREATE TABLE IF NOT EXISTS begun (
     plan_hash BLOB NOT NULL REFERENCES agreement, purpose TEXT NOT NULL, round INTEGER NOT NULL,
     attempt INTEGER NOT NULL, at TEXT NOT NULL, PRIMARY KEY (plan_hash, purpose, round, attempt)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS noised (plan_hash BLOB PRIMARY KEY REFERENCES agreement, copy BLOB NOT NULL) STRICT;
 """
 
 
@@ -97,6 +102,18 @@ class Agreements:
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
+
+    def keep_copy(self, plan_hash: bytes, copy: NDArray[np.float64]) -> None:
+        """Keep the noised copy (d,) of the starting release's evaluation; a later one takes its place."""
+        self._database.execute(
+            "INSERT INTO noised VALUES (?, ?) ON CONFLICT DO UPDATE SET copy = excluded.copy",
+            (plan_hash, copy.astype("<f8").tobytes()),
+        )
+
+    def copy(self, plan_hash: bytes) -> NDArray[np.float64] | None:
+        """The copy kept for the plan, if there is one."""
+        row = self._database.execute("SELECT copy FROM noised WHERE plan_hash = ?", (plan_hash,)).fetchone()
+        return None if row is None else np.frombuffer(row[0], dtype="<f8").astype(np.float64)
 
 
 def _now() -> str:

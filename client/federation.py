@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,12 +21,12 @@ from ..errors import MedquorumError
 from ..models.checkpoint import Release
 from ..models.errors import CheckpointError, UntrainableError, WeightsError
 from ..models.trainable import require_private
-from ..privacy import wire
+from ..privacy import evaluation, wire
 from ..privacy.accounting import plan_epsilon
 from ..privacy.aggregation import PlainSite, SiteAggregation
 from ..privacy.charges import SLACK
 from ..privacy.errors import AggregationError, BudgetError, PrivacyError, VersionError, WireError
-from ..privacy.events import plan_events, round_events
+from ..privacy.events import GaussianSteps, evaluation_events, plan_evaluation_events, plan_events, round_events
 from ..privacy.ledger import Ledger
 from ..privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
 from ..privacy.plan import Plan
@@ -36,7 +37,7 @@ from .aggregation import Part, SiteSide, plain
 from .agreements import AgreementError, Agreements, UnknownPlanError
 from .benches import Benches
 from .disk import DiskFullError, is_full
-from .evaluate import score_histograms
+from .evaluate import evaluated, score_histograms
 from .policy import Policy, PolicyError
 from .releases import Releases
 from .rights import SimulationRights
@@ -179,7 +180,10 @@ class Federation:
         plan_epsilon(plan)
         if plan.privacy.mode == "none" or self._ledger.spent_on(plan.hash) > 0.0:
             return
-        self._ledger.require_room(plan_events(plan), round_events(plan)[0], plan.privacy.epsilon, plan.privacy.delta)
+        privacy = plan.privacy
+        self._ledger.require_room(
+            plan_events(plan), round_events(plan)[0], privacy.epsilon, privacy.delta, plan_evaluation_events(plan)
+        )
         year = self._ledger.committed_in_year()
         if plan.privacy.epsilon + year > self._policy.year_epsilon + SLACK:
             raise BudgetError(
@@ -207,11 +211,11 @@ class Federation:
             raise AgreementError("this node does not know that attempt (any more)", fix="ask under a new attempt")
         # Later steps of an attempt are answered at any hour: it is paid for, and others wait for it.
         self._policy.require_open(datetime.now())
+        self._require_rights(plan)
         if step.purpose == "evaluation":
-            self._require_exact_evaluation(plan)
-            bench, length = self._benches.held_out(plan), len(plan.task.findings) * 2 * plan.evaluation_bins
+            self._require_asked(plan, step.round)
+            bench, length = self._benches.held_out(plan), evaluation.length(plan)
         else:
-            self._require_rights(plan)
             bench = self._benches.training(plan)
             length = bench.length
         bench.load(step.parameters)
@@ -239,24 +243,33 @@ class Federation:
             raise AggregationError("this node contributes only to encrypted sums")
         return side
 
-    def _require_exact_evaluation(self, plan: Plan) -> None:
-        if self._simulation is None:
-            raise PolicyError("exact evaluation is answered only in simulation")
-        if plan.evaluation_bins == 0:
+    def _require_asked(self, plan: Plan, round: int) -> None:
+        """The plan, by public numbers alone, has this site evaluate the model after `round`."""
+        if plan.evaluation is None:
             raise AgreementError("the plan asks for no evaluation")
+        if self._site not in plan.asked:
+            raise AgreementError(
+                f"the plan asks sites that declare {plan.evaluation.minimum_patients} or more held-out patients, and "
+                "this one does not"
+            )
+        if not plan.evaluation.due(round, plan.rounds):
+            raise AgreementError(f"the plan asks for no evaluation after round {round}")
 
     def _contribution(self, attempt: _Attempt) -> Vector:
-        """Make the attempt's vector, once; an update is charged before the first image is looked at."""
+        """Make the attempt's vector, once; it is charged before the first image is looked at."""
         if attempt.contributed:
             raise AggregationError("this attempt's vector was made already")
         attempt.contributed = True
         part, plan = attempt.part, attempt.part.plan
-        if part.purpose == "evaluation":
-            bench = self._benches.held_out(plan)
-            scores = bench.probabilities(attempt.parameters)
-            return score_histograms(scores, bench.labels, bench.patients, plan.evaluation_bins)
+        evaluating = part.purpose == "evaluation"
+        self._charge(part, evaluation_events(plan, part.round) if evaluating else round_events(plan))
+        if evaluating:
+            return self._evaluation(part, attempt.parameters)
         bench = self._benches.training(plan)
-        events = round_events(plan)
+        return bench.update(attempt.parameters, self._site, part.round, self._randomness(part))
+
+    def _charge(self, part: Part, events: Sequence[GaussianSteps]) -> None:
+        plan = part.plan
         if events:
             self._ledger.charge(
                 plan.hash,
@@ -268,15 +281,25 @@ class Federation:
                 plan.privacy.delta,
                 self._policy.year_epsilon,
                 plan_events(plan),
+                plan_evaluation_events(plan),
             )
-        return bench.update(attempt.parameters, self._site, self._randomness(part))
+
+    def _evaluation(self, part: Part, parameters: bytes) -> Vector:
+        plan, bench = part.plan, self._benches.held_out(part.plan)
+        scores = bench.probabilities(parameters)
+        histograms = score_histograms(scores, bench.labels, bench.patients, evaluation.terms_of(plan).bins)
+        made = evaluated(plan, histograms, part.round, self._agreements.copy(plan.hash), self._randomness(part))
+        if part.round == 0 and made.copy is not None:
+            self._agreements.keep_copy(plan.hash, made.copy)
+        return made.vector
 
     def _randomness(self, part: Part) -> Randomness:
         rights = self._simulation
         if rights is not None and (rights.seed is not None or part.plan.privacy.mode == "none"):
             seed = secrets.randbits(63) if rights.seed is None else rights.seed
             # One stream for each attempt: figures repeat however the run was interrupted or spread over processes.
-            return SeededRandomness(seed, self._site, part.plan.hash.hex(), part.round, part.attempt)
+            named = (self._site, part.plan.hash.hex(), part.round, part.attempt)
+            return SeededRandomness(seed, *named, *(() if part.purpose == "update" else (part.purpose,)))
         return SecureRandomness()
 
 

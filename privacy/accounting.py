@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .discrete import as_continuous, renyi_epsilon, with_slack
 from .errors import UnaccountableError
-from .events import GaussianSteps, merged, plan_events
+from .events import GaussianSteps, merged, plan_evaluation_events, plan_events
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -157,18 +157,23 @@ def rdp_epsilon(events: Sequence[GaussianSteps], delta: float) -> float:
 
 
 def plan_epsilon(plan: Plan) -> float:
-    """What taking part in the whole plan costs a site's patients at the plan's delta; 0 in mode "none".
+    """What taking part in the whole plan costs any of a site's patients at the plan's delta; 0 in mode "none".
 
-    Raises UnaccountableError, with the plan's and the true figure, when that is more than the plan states.
+    The larger of what training costs those trained on and what evaluation costs those held out, of whom nobody is both
+    (see charges). Raises UnaccountableError, with the plan's and the true figure, when that is more than it states.
     """
-    events = plan_events(plan)
-    if not events:
+    training, evaluation = plan_events(plan), plan_evaluation_events(plan)
+    delta = plan.privacy.delta
+    if not training:
         return 0.0
-    cost = epsilon(events, plan.privacy.delta)
+    cost, measured = epsilon(training, delta), epsilon(evaluation, delta) if evaluation else 0.0
+    named = f"{plan.steps} steps with noise multiplier {plan.privacy.noise_multiplier:.6g}"
+    if measured > cost:
+        named = f"evaluations with noise multiplier {evaluation[0].noise_multiplier:.6g}"
+    cost = max(cost, measured)
     if cost > plan.privacy.epsilon:
         raise UnaccountableError(
-            f"the plan states epsilon {plan.privacy.epsilon:g} but its {plan.steps} steps with noise multiplier "
-            f"{plan.privacy.noise_multiplier:.6g} cost {cost:.4g} at delta {plan.privacy.delta:g}",
+            f"the plan states epsilon {plan.privacy.epsilon:g} but its {named} cost {cost:.4g} at delta {delta:g}",
             where=f"plan {plan.name!r}",
             fix=f"state epsilon {math.ceil(cost * 1000) / 1000:g}, or calibrate the noise to the plan's epsilon",
         )

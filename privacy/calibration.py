@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from . import evaluation
 from .accounting import COARSE_GRID, GRID, epsilon, gaussian_delta
 from .discrete import as_continuous
 from .errors import PlanError, UnaccountableError
 from .events import GaussianSteps
 from .lattice import Shares
-from .plan import Mode, PrivacyTerms
+from .plan import EvaluationTerms, Gate, Mode, PrivacyTerms
 
 _DIGITS = 5
 _MOST_STEPS = 1 << 24
@@ -139,6 +140,42 @@ def calibrated_terms(
         patient_images=patient_images,
         colluding=colluding,
     )
+
+
+def calibrated_evaluation(
+    privacy: PrivacyTerms,
+    *,
+    findings: int,
+    rounds: int,
+    quorum: int,
+    bins: int,
+    every: int = 0,
+    minimum_patients: int = 1,
+    gate: Gate | None = None,
+) -> EvaluationTerms:
+    """Return a plan's evaluation terms with the noise that its evaluations need within the plan's epsilon and delta.
+
+    Held-out patients are others than those trained on, so evaluation may cost them as much as training costs the rest
+    (see charges). Calibrated for every evaluation once, evaluation.SPARE lost attempts and the gate's copies. Raises
+    PlanError for terms out of range, UnaccountableError for a budget that is none.
+    """
+    terms = EvaluationTerms(bins, every, 0.0, minimum_patients, gate)
+    if privacy.mode == "none":
+        return terms
+    shared = privacy.mode == "distributed"
+    steps = sum(terms.due(round, rounds) for round in range(rounds + 1)) + evaluation.SPARE
+    if shared and gate is not None:
+        steps += 2 + evaluation.SPARE
+    count = max(1, quorum - privacy.colluding) if shared else 1
+
+    def cost(noise: float) -> float:
+        event = GaussianSteps(noise, 1.0, steps, evaluation.shares_for(noise, findings, count))
+        return epsilon((event,), privacy.delta)
+
+    found = noise_multiplier(privacy.epsilon, privacy.delta, 1.0, steps)
+    while cost(found) > privacy.epsilon:
+        found = _round_up(found * (1.0 + 10.0**-_DIGITS))
+    return replace(terms, noise_multiplier=found)
 
 
 def _shared_noise(target: float, delta: float, sampling_rate: float, steps: int, shares: Shares) -> float:

@@ -5,6 +5,19 @@ rounds are retried: charges only ever cut off one fixed sequence of mechanisms a
 chosen adaptively, one after the other, and across them stand the two filters of `filters`: a charge is admitted when
 either admits it, and all releases for ever are then (epsilon_cap, delta_cap)-private.
 
+Two populations. A plan releases two kinds of things about a site: updates, computed from the patients it trains on, and
+evaluations, computed from those it holds out. Both sets are frozen when the plan is countersigned and nobody is in
+both (client.store freezes them together). So the plan costs a patient what was charged about *their* population, and
+the plan the larger of the two, not the sum. Proof, for the interaction of all rounds with any adversary between them:
+take neighbouring databases that differ in one patient p, trained on. Every evaluation is a randomised map of the
+held-out patients, who are the same in both, and of what was released before; given the past its distribution is the
+same under both databases. Factor the probability of a transcript round by round: the evaluations' factors cancel, what
+is left is the product of the updates' factors, and whatever is proved of the adaptive composition of the updates alone
+holds for the whole (evaluations are post-processing with randomness of their own). With p held out, the same with the
+two exchanged. A patient in neither set changes nothing. This is parallel composition (McSherry 2009) of two adaptive
+compositions. Were a patient in both sets, the two would have to be added. *Across* plans a patient may be on either
+side each time, so there each plan counts with its larger side in both filters.
+
 A ledger that was brought back from a backup lacks charges. What peers' kept heads prove of them is taken in as an
 `Adoption`; the plans charged before it are closed, since what they spent in the lost part is known only in total.
 """
@@ -16,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Literal, get_args
 
 from .accounting import epsilon
 from .calibration import most
@@ -28,6 +42,7 @@ from .heads import SignedHead
 SLACK = 1e-9
 _DELTA_SLACK = 1e-15
 YEAR = timedelta(days=365)
+Population = Literal["trained on", "held out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,11 @@ class Charge:
     plan_delta: float
     at: str
     previous: bytes
+
+    @property
+    def population(self) -> Population:
+        """Whom it is about."""
+        return "held out" if self.purpose == "evaluation" else "trained on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +130,21 @@ class Book:
     def costs(self) -> tuple[Cost, ...]:
         """What both filters count, after the opening and after each link."""
         running = [Cost()]
-        started: set[bytes] = set()
+        sides: dict[bytes, dict[Population, float]] = {}
         for link in self.links:
-            running.append(running[-1].plus(self._step(link, started)))
+            running.append(running[-1].plus(self._step(link, sides)))
         return tuple(running)
 
-    def _step(self, link: Charge | Adoption, started: set[bytes]) -> Cost:
+    def _step(self, link: Charge | Adoption, sides: dict[bytes, dict[Population, float]]) -> Cost:
+        """What a link adds: of a charge, by how much it raises the larger side of its plan."""
         if isinstance(link, Adoption):
             return link.lost
-        cost = divergence(link.events, self.opening.order)
-        if link.plan_hash in started:
-            return Cost(0.0, 0.0, cost)
-        started.add(link.plan_hash)
-        return Cost(link.plan_epsilon, link.plan_delta, cost)
+        started = link.plan_hash in sides
+        side = sides.setdefault(link.plan_hash, {})
+        before = max(side.values(), default=0.0)
+        side[link.population] = side.get(link.population, 0.0) + divergence(link.events, self.opening.order)
+        raised = max(side.values()) - before
+        return Cost(0.0, 0.0, raised) if started else Cost(link.plan_epsilon, link.plan_delta, raised)
 
     @property
     def cost(self) -> Cost:
@@ -152,14 +174,17 @@ class Book:
         deltas = opening.delta_cap - opening.delta
         return cost.epsilon <= opening.epsilon_cap + SLACK and cost.delta <= deltas + _DELTA_SLACK
 
-    def events_of(self, plan_hash: bytes) -> tuple[GaussianSteps, ...]:
-        """Everything charged for one plan."""
-        return tuple(event for charge in self.charges if charge.plan_hash == plan_hash for event in charge.events)
+    def events_of(self, plan_hash: bytes, population: Population) -> tuple[GaussianSteps, ...]:
+        """Everything charged for one plan about one of its populations."""
+        charges = (one for one in self.charges if one.plan_hash == plan_hash and one.population == population)
+        return tuple(event for charge in charges for event in charge.events)
 
     def spent_on(self, plan_hash: bytes) -> float:
-        """Epsilon of everything charged for one plan, at its delta; 0.0 before its first charge."""
+        """Epsilon that one plan has cost any patient so far, at its delta; 0.0 before its first charge."""
         first = self.plans.get(plan_hash)
-        return epsilon(self.events_of(plan_hash), first.plan_delta) if first else 0.0
+        if first is None:
+            return 0.0
+        return max(epsilon(self.events_of(plan_hash, side), first.plan_delta) for side in get_args(Population))
 
     def adopted(self) -> float:
         """The epsilon of plans that only adopted heads speak of."""
@@ -195,7 +220,7 @@ def committed_in_year(links: Sequence[Charge | Adoption], now: datetime) -> floa
 def affordable(book: Book, event: GaussianSteps, plan_hash: bytes | None, delta: float) -> int:
     """How many more rounds like `event` fit: within a started plan, or within what the caps leave to a new one.
 
-    Each round repeats event.steps steps. `delta` is the new plan's. Capped at 2^24.
+    Each round trains event.steps steps. `delta` is the new plan's. Capped at 2^24.
     """
     if plan_hash in book.closed:
         return 0
@@ -205,7 +230,7 @@ def affordable(book: Book, event: GaussianSteps, plan_hash: bytes | None, delta:
         if book.left <= 0.0 or delta > book.delta_left:
             return renyi
         return max(renyi, most(lambda rounds: epsilon((_times(event, rounds),), delta) <= book.left))
-    done = book.events_of(first.plan_hash)
+    done = book.events_of(first.plan_hash, "trained on")
 
     def fits(rounds: int) -> bool:
         return epsilon((*done, _times(event, rounds)), first.plan_delta) <= first.plan_epsilon + SLACK
@@ -214,11 +239,17 @@ def affordable(book: Book, event: GaussianSteps, plan_hash: bytes | None, delta:
     return within if book.adds_up else min(within, renyi)
 
 
-def admit(book: Book, wanted: Charge, planned: Sequence[GaussianSteps], year_cap: float = math.inf) -> None:
+def admit(
+    book: Book,
+    wanted: Charge,
+    planned: Sequence[GaussianSteps],
+    year_cap: float = math.inf,
+    evaluated: Sequence[GaussianSteps] = (),
+) -> None:
     """Raise BudgetError, with the figures that would work, unless `wanted` may be the next charge.
 
-    planned: all that its plan means to release, asked for room at the plan's first charge. year_cap bounds
-    `committed_in_year`, this charge included.
+    planned, evaluated: all that its plan means to release about patients trained on and held out, asked for room at
+    the plan's first charge. year_cap bounds `committed_in_year`, this charge included.
     """
     name = (wanted.plan_hash, wanted.purpose, wanted.round, wanted.attempt)
     where = (
@@ -249,9 +280,9 @@ def admit(book: Book, wanted: Charge, planned: Sequence[GaussianSteps], year_cap
         )
     if first is None:
         whole = (*planned,) or wanted.events
-        require_room(book, whole, wanted.events[0], wanted.plan_epsilon, wanted.plan_delta, where)
+        require_room(book, whole, wanted.events[0], wanted.plan_epsilon, wanted.plan_delta, where, evaluated)
     _admit_year(book, wanted, year_cap, where)
-    done = book.events_of(wanted.plan_hash)
+    done = book.events_of(wanted.plan_hash, wanted.population)
     cost = epsilon((*done, *wanted.events), wanted.plan_delta)
     if cost > wanted.plan_epsilon + SLACK:
         raise BudgetError(
@@ -261,7 +292,7 @@ def admit(book: Book, wanted: Charge, planned: Sequence[GaussianSteps], year_cap
             fix="end the plan here and release what it has, or make a new plan within what the cap leaves",
         )
     after = Book(book.opening, (*book.links, wanted))
-    if not after.adds_up and divergence(wanted.events, book.opening.order) > book.renyi_left:
+    if not after.adds_up and after.cost.divergence - book.cost.divergence > book.renyi_left:
         raise BudgetError(
             f"this would pass what all plans together may cost (epsilon {book.opening.epsilon_cap:g})",
             where=where,
@@ -276,12 +307,15 @@ def require_room(
     plan_epsilon: float,
     plan_delta: float,
     where: str,
+    evaluated: Sequence[GaussianSteps] = (),
 ) -> None:
     """Raise BudgetError, with the figures that would work, unless one of the filters has room for a whole new plan.
 
-    planned: all that it means to release. each: one round's event, in which the figures are given.
+    planned, evaluated: all that it means to release about patients trained on and held out. each: one round's event,
+    in which the figures are given.
     """
     opening = book.opening
+    needed = max(divergence(events, opening.order) for events in (planned, evaluated))
     if not 0.0 < plan_delta <= opening.delta:
         raise BudgetError(
             f"the plan's delta {plan_delta:g} is not within the {opening.delta:g} that this site allows",
@@ -293,7 +327,7 @@ def require_room(
     left = book.left if plan_delta <= book.delta_left + _DELTA_SLACK else 0.0
     # No plan may state more than all together may cost, even one that would not spend it.
     stated = plan_epsilon <= opening.epsilon_cap + SLACK
-    if plan_epsilon <= left + SLACK or (stated and divergence(planned, opening.order) <= book.renyi_left):
+    if plan_epsilon <= left + SLACK or (stated and needed <= book.renyi_left):
         return
     ways: list[str] = []
     if left > 0.0:

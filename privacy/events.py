@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from . import evaluation
 from .errors import UnaccountableError
 from .lattice import Shares, shares
 from .plan import Plan
@@ -48,8 +49,36 @@ def round_events(plan: Plan) -> tuple[GaussianSteps, ...]:
 
 
 def plan_events(plan: Plan) -> tuple[GaussianSteps, ...]:
-    """What the whole plan releases about a site's patients when no round is repeated; () in mode "none"."""
+    """What the whole plan's training releases about a site's patients when no round is repeated; () in mode "none"."""
     return _training(plan, plan.steps)
+
+
+def evaluation_events(plan: Plan, round: int) -> tuple[GaussianSteps, ...]:
+    """What one attempt at evaluating the model after `round` releases about a site's held-out patients.
+
+    The noised histograms and, where the gate takes one, the noised copy. () in mode "none" and without evaluation.
+    """
+    return _evaluated(plan, 1, int(evaluation.copies(plan, round)) if plan.evaluation is not None else 0)
+
+
+def plan_evaluation_events(plan: Plan) -> tuple[GaussianSteps, ...]:
+    """What the whole plan releases about a site's held-out patients, the spare attempt included; () as above."""
+    terms = plan.evaluation
+    if terms is None:
+        return ()
+    rounds = [round for round in range(plan.rounds + 1) if terms.due(round, plan.rounds)]
+    copies = sum(evaluation.copies(plan, round) for round in rounds)
+    return _evaluated(plan, len(rounds) + evaluation.SPARE, copies + evaluation.SPARE if copies else 0)
+
+
+def _evaluated(plan: Plan, sums: int, copies: int) -> tuple[GaussianSteps, ...]:
+    if plan.evaluation is None or plan.privacy.mode == "none":
+        return ()
+    noise = plan.evaluation.noise_multiplier
+    events = [GaussianSteps(noise, 1.0, sums, evaluation.shares(plan))]
+    if copies:
+        events.append(GaussianSteps(noise, 1.0, copies, evaluation.copy_shares(plan)))
+    return tuple(events)
 
 
 def _training(plan: Plan, steps: int) -> tuple[GaussianSteps, ...]:

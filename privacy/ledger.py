@@ -175,11 +175,17 @@ class Ledger:
         return rules.affordable(self.book(), event, plan_hash, self.delta if delta is None else delta)
 
     def require_room(
-        self, planned: Sequence[GaussianSteps], each: GaussianSteps, plan_epsilon: float, plan_delta: float
+        self,
+        planned: Sequence[GaussianSteps],
+        each: GaussianSteps,
+        plan_epsilon: float,
+        plan_delta: float,
+        evaluated: Sequence[GaussianSteps] = (),
     ) -> None:
         """Raise BudgetError, with the figures that would work, unless a new plan that means to release all of `planned`
-        has room. each: one round's event, in which the figures are given."""
-        rules.require_room(self.book(), planned, each, plan_epsilon, plan_delta, f"ledger of {self.site!r}")
+        and, about held-out patients, of `evaluated` has room. each: one round's event, in which figures are given."""
+        where = f"ledger of {self.site!r}"
+        rules.require_room(self.book(), planned, each, plan_epsilon, plan_delta, where, evaluated)
 
     def charge(
         self,
@@ -192,12 +198,14 @@ class Ledger:
         plan_delta: float | None = None,
         year_cap: float = math.inf,
         planned: Sequence[GaussianSteps] = (),
+        evaluated: Sequence[GaussianSteps] = (),
     ) -> Charge:
         """Charge `events` to the plan; the charge is on disk when this returns, and only then may anything be released.
 
         plan_epsilon is the plan's own cap, plan_delta its delta (default: the ledger's), year_cap the site's bound on
         what all plans may commit within 365 days (see charges.committed_in_year), planned all that the plan means to
-        release (default: this). Each (plan, purpose, round, attempt) can be charged once: a retry is a new attempt with
+        release about patients trained on (default: this), evaluated about those held out. A charge for the purpose
+        "evaluation" is about the held-out ones, any other about those trained on (see charges). Each (plan, purpose, round, attempt) can be charged once: a retry is a new attempt with
         a new charge. Raises BudgetError, with the figures that would work, when the plan would pass its own epsilon,
         the plans together what both filters allow, a delta is too large, the plan's budget differs from the one it
         started with, the plan is closed by an adoption, or the charge is a repetition; LedgerError when the file cannot
@@ -219,7 +227,7 @@ class Ledger:
             )
             # What could not be read back would close the ledger for good.
             wire.decode(Charge, wire.encode(charge))
-            rules.admit(book, charge, planned, year_cap)
+            rules.admit(book, charge, planned, year_cap, evaluated)
             _append(connection, charge)
         return charge
 

@@ -187,7 +187,7 @@ class EvaluationTerms:
 
     bins: of equal width over [0, 1], in each histogram. every: rounds between two evaluations; the starting release
     and the last round's are always evaluated, and with 0 only they. noise_multiplier: standard deviation of the noise
-    over the sensitivity, calibrated; 0 only in mode "none". In mode "distributed" of what `colluding` sites cannot take
+    over the sensitivity, calibrated; mode "none" adds none. In mode "distributed" of what `colluding` sites cannot take
     away from the sum over the quorum. minimum_patients: a site that declares fewer held-out patients is not asked.
     """
 
@@ -293,7 +293,7 @@ class Plan:
         """Noise where there is privacy, enough sites to hide among, and delta below the inverse of every cell."""
         private = self.privacy.mode != "none"
         _require(
-            (terms.noise_multiplier > 0.0) == private,
+            terms.noise_multiplier > 0.0 or not private,
             f"an evaluation with noise multiplier {terms.noise_multiplier:g} in mode {self.privacy.mode!r}",
             "calibrate it from epsilon and delta; only mode 'none' has no noise",
         )

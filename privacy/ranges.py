@@ -16,7 +16,9 @@ NOISE_DEVIATIONS = 8.0
 
 def whole_numbers(plan: Plan, purpose: Purpose) -> bool:
     """Whether the vectors are whole numbers that carry their noise already, which the ring sums as they are."""
-    return plan.privacy.mode == "distributed" and purpose == "update"
+    if purpose == "evaluation":
+        return plan.privacy.mode != "none"
+    return plan.privacy.mode == "distributed"
 
 
 def value_range(plan: Plan, purpose: Purpose) -> float:
@@ -24,8 +26,7 @@ def value_range(plan: Plan, purpose: Purpose) -> float:
 
     An update of S steps with learning rate r, momentum m and clip C moves a parameter by at most r S / (1 - m) times
     the mean gradient, which is C at the most, plus its noise; both are stated for the site with the fewest nominal
-    patients, so that one figure serves all. An evaluation counts patients; for whole numbers the range does not matter
-    and is 1. UnaccountableError without a clip in force.
+    patients, so that one figure serves all. For whole numbers, as evaluations are, the range does not matter and is 1. UnaccountableError without a clip in force.
     """
     if purpose == "evaluation" or whole_numbers(plan, purpose):
         return 1.0

@@ -61,7 +61,7 @@ def _sites(root: Table, terms: PlanTerms) -> tuple[PlanSite, ...]:
         name, patients = one.text("name"), one.whole("patients", low=1)
         if any(name == site.name for site in sites):
             raise one.fault("name", f"two sites are called {name!r}", "name each site once")
-        sites.append(PlanSite(name, patients))
+        sites.append(PlanSite(name, patients, one.whole("held_out", 0)))
         one.done()
     if len(sites) < 3:
         raise root.fault("sites", f"{len(sites)} sites have no sum to hide in", "plan with at least three")

@@ -15,8 +15,8 @@ from typing import Literal, cast, get_args
 from ..models.card import Architecture, Backbone, InputTransform, ModelCard, Pooling, Weights
 from ..models.checkpoint import Release
 from ..models.network import build
-from ..privacy.calibration import calibrated_terms
-from ..privacy.plan import Mode, Plan, PlanSite, PrivacyTerms, Strategy, TrainingTerms
+from ..privacy.calibration import calibrated_evaluation, calibrated_terms
+from ..privacy.plan import EvaluationTerms, Gate, Mode, Plan, PlanSite, PrivacyTerms, Strategy, TrainingTerms
 from ..privacy.recipe import PLAIN, Recipe, Schedule
 from ..task import Task
 from ..toml_table import Table
@@ -42,7 +42,8 @@ class PlanTerms:
     """The plan before sites and noise are known; see privacy.plan for the meaning of each.
 
     epsilon_cap: of a simulated site's own ledger. finding_weights: one for each finding. spare_rounds: attempts beyond
-    the rounds that the noise is calibrated for, since a round attempted again is charged again.
+    the rounds that the noise is calibrated for, since a round attempted again is charged again. evaluation_bins: 0
+    asks for no evaluation; evaluation_every, evaluation_minimum (patients), gate: see EvaluationTerms.
     """
 
     rounds: int
@@ -72,6 +73,9 @@ class PlanTerms:
     colluding: int = 0
     recipe: Recipe = PLAIN
     spare_rounds: int = 0
+    evaluation_every: int = 0
+    evaluation_minimum: int = 1
+    gate: Gate | None = None
 
     def training(self) -> TrainingTerms:
         """The plan's training terms; PlanError for values that do not go together."""
@@ -134,8 +138,23 @@ class PlanTerms:
             rounds=self.rounds,
             training=self.training(),
             privacy=privacy,
-            evaluation_bins=self.evaluation_bins,
+            evaluation=self.evaluation(privacy, len(task.findings)),
             seed=seed,
+        )
+
+    def evaluation(self, privacy: PrivacyTerms, findings: int) -> EvaluationTerms | None:
+        """What is asked about held-out patients, with noise calibrated to the plan's budget; None for nothing."""
+        if self.evaluation_bins == 0:
+            return None
+        return calibrated_evaluation(
+            privacy,
+            findings=findings,
+            rounds=self.rounds,
+            quorum=self.quorum,
+            bins=self.evaluation_bins,
+            every=self.evaluation_every,
+            minimum_patients=self.evaluation_minimum,
+            gate=self.gate,
         )
 
 
@@ -161,8 +180,8 @@ def read_model(table: Table) -> ModelTerms:
 def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
     """The section [plan] with [plan.privacy].
 
-    simulated: a study may also ask for exact evaluation, for no privacy and for its sites' own cap (epsilon_cap),
-    and sum over as few sites as it likes; hospitals' nodes allow none of this.
+    simulated: a study may also ask for no privacy (and then for exact evaluation) and for its sites' own cap
+    (epsilon_cap), and sum over as few sites as it likes; hospitals' nodes allow none of this.
     """
     privacy = table.table("privacy")
     weights = table.numbers("finding_weights", ())
@@ -188,7 +207,11 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
         server_tau=table.number("server_tau", 1e-3, low=1e-12),
         server_momentum=table.number("server_momentum", 0.0, high=0.999),
         quorum=table.whole("quorum", 1, low=1) if simulated else table.whole("quorum", low=3),
-        evaluation_bins=table.whole("evaluation_bins", 100, high=1000) if simulated else 0,
+        # Every cell has noise of its own, so noised histograms are coarse and few.
+        evaluation_bins=table.whole("evaluation_bins", (100 if mode == "none" else 20) if simulated else 0, high=1000),
+        evaluation_every=table.whole("evaluation_every", 1 if mode == "none" else 0, high=10_000),
+        evaluation_minimum=table.whole("evaluation_minimum", 1 if simulated else 20, low=1),
+        gate=_read_gate(table),
         mode=mode,
         epsilon=epsilon,
         epsilon_cap=privacy.number("epsilon_cap", epsilon) if simulated else epsilon,
@@ -205,6 +228,14 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
     privacy.done()
     table.done()
     return terms
+
+
+def _read_gate(table: Table) -> Gate | None:
+    """The keys gate_max_fall and gate_tolerated; without the first there is no gate."""
+    if not table.has("gate_max_fall"):
+        return None
+    fall, tolerated = table.number("gate_max_fall", high=0.99), table.whole("gate_tolerated", 0)
+    return Gate(fall, tolerated)
 
 
 def _read_recipe(table: Table) -> Recipe:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..privacy.aggregation import Purpose
-from .outcome import Missing, RoundLog
+from .outcome import Evaluation, Missing, RoundLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Evaluated:
     """The model after `round` (0: the starting release) was measured."""
 
     round: int
-    auroc: tuple[float | None, ...]
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,10 @@ class RoundFinished:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The final release is on disk; `release` is its hash in hexadecimal."""
+    """The last model is on disk; `release` is its hash in hexadecimal. gated: why it is not released, "" if it is."""
 
     release: str
+    gated: str = ""
 
 
 Event = (

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from ..models.card import TrainingRecord
 from ..models.checkpoint import Release
-from ..models.metrics import auroc_from_histograms
 from ..models.parameters import from_vector, to_vector
+from ..privacy import evaluation
 from ..privacy.aggregation import Opened, Purpose
 from .aggregation import CoordinatorSide, Gathering
 from .averaging import running_mean
 from .cohort import Cohort, describe
 from .courier import Courier
 from .errors import QuorumError, RunError
+from .measuring import gated, read_evaluation
 from .outcome import Missing, Outcome, RoundLog, SiteBytes
 from .progress import AttemptFailed, Evaluated, Resumed, RoundFinished, RoundStarted, RunFinished, Watcher
 from .run_folder import Checkpoint, RunFolder
@@ -92,10 +93,10 @@ class Rounds:
             state = self._keep(self._measured(state), earlier)
             while len(state.rounds) < self._plan.rounds:
                 state = self._round(state, earlier)
-        final = self._final_release(state)
-        self._folder.save_final(final)
-        self._watch(RunFinished(final.hash.hex()))
-        return Outcome(final, state.before, state.rounds, self._cohort.missing, state.traffic, state.seconds)
+        final, verdict = self._final_release(state), gated(self._plan, state.rounds[-1].evaluation)
+        self._folder.save_final(final, verdict)
+        self._watch(RunFinished(final.hash.hex(), verdict))
+        return Outcome(final, state.before, state.rounds, self._cohort.missing, state.traffic, state.seconds, verdict)
 
     def _first_checkpoint(self) -> Checkpoint:
         parameters = to_vector(self._release.network().trainable()).detach().cpu().numpy().astype("<f4")
@@ -125,7 +126,7 @@ class Rounds:
             survivors=update.opened.survivors,
             missing=update.missing,
             update_norm=float(np.linalg.norm(mean.values)),
-            auroc=None,
+            evaluation=None,
             traffic=_difference(self._courier.traffic, traffic),
             seconds=time.monotonic() - begun,
         )
@@ -182,25 +183,35 @@ class Rounds:
         return len(self._plan.sites) - len(refused) >= self._plan.quorum
 
     def _measured(self, state: Checkpoint) -> Checkpoint:
-        """The checkpoint with its model's AUROC for each finding, if the plan asks for it and it can be had."""
-        bins, findings = self._plan.evaluation_bins, len(self._plan.task.findings)
-        number = len(state.rounds)
-        known = state.rounds[-1].auroc if state.rounds else state.before
-        if bins == 0 or known is not None:
+        """The checkpoint with its model's evaluation, if the plan asks for it now and it can be had."""
+        plan, number = self._plan, len(state.rounds)
+        known = state.rounds[-1].evaluation if state.rounds else state.before
+        if plan.evaluation is None or known is not None or not plan.evaluation.due(number, plan.rounds):
             return state
+        opened = None
+        # A lost sum costs its sites a charge; only where a gate rests on it is it worth another.
+        for _ in range(1 + evaluation.SPARE * evaluation.judged(plan, number)):
+            opened = self._evaluated(state, number)
+            if opened is not None:
+                break
+        if opened is None:
+            return state
+        found = read_evaluation(plan, opened, number, self._release.card.temperatures)
+        self._watch(Evaluated(number, found))
+        if not state.rounds:
+            return replace(state, before=found)
+        return replace(state, rounds=(*state.rounds[:-1], replace(state.rounds[-1], evaluation=found)))
+
+    def _evaluated(self, state: Checkpoint, number: int) -> Opened | None:
+        """One attempt to open a sum of evaluations over the sites that the plan asks and that are there."""
+        cohort = tuple(site for site in self._cohort.present if site in self._plan.asked)
         attempt = self._folder.begin("evaluation", number)
-        length = findings * 2 * bins
-        result = self._open("evaluation", number, attempt, self._cohort.present, state.released, length)
+        length = evaluation.length(self._plan)
+        result = self._open("evaluation", number, attempt, cohort, state.released, length)
         if result.opened is None:
             reason = f"{result.fault}; missing: {describe(result.missing)}"
             self._watch(AttemptFailed("evaluation", number, attempt, reason))
-            return state
-        histograms = result.opened.total.reshape(findings, 2, bins)
-        auroc = tuple(auroc_from_histograms(one[0], one[1]) for one in histograms)
-        self._watch(Evaluated(number, auroc))
-        if not state.rounds:
-            return replace(state, before=auroc)
-        return replace(state, rounds=(*state.rounds[:-1], replace(state.rounds[-1], auroc=auroc)))
+        return result.opened
 
     def _open(
         self, purpose: Purpose, number: int, attempt: int, cohort: tuple[str, ...], parameters: bytes, length: int
@@ -250,6 +261,9 @@ class Rounds:
             colluding=self._plan.privacy.colluding,
         )
         card = replace(self._release.card, training=(*self._release.card.training, record))
+        measured = state.rounds[-1].evaluation
+        if measured is not None:
+            card = replace(card, temperatures=measured.temperatures)
         return Release.of(network, card)
 
 

@@ -23,10 +23,12 @@ from ..privacy.errors import WireError
 from ..privacy.plan import Plan
 from .atomic import replace_file
 from .errors import BusyError, RunError
-from .outcome import RoundLog, SiteBytes
+from .outcome import Evaluation, RoundLog, SiteBytes
 from .strategy import Vector
 
 T = TypeVar("T")
+
+FINAL, GATED = "final", "gated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Checkpoint:
     plan_hash: bytes
     parameters: bytes
     strategy: tuple[NamedVector, ...]
-    before: tuple[float | None, ...] | None
+    before: Evaluation | None
     rounds: tuple[RoundLog, ...]
     traffic: tuple[SiteBytes, ...]
     seconds: float
@@ -211,12 +213,17 @@ class RunFolder:
         return number
 
     def has_final(self) -> bool:
-        """Whether the run's result is there."""
-        return (self.folder / "final").is_dir()
+        """Whether the run's result is there, released or gated."""
+        return result_folder(self.folder) is not None
 
-    def save_final(self, release: Release) -> None:
-        """Keep the run's result beside its checkpoint."""
-        checkpoint.save(release, self.folder / "final")
+    def save_final(self, release: Release, gated: str = "") -> None:
+        """Keep the run's result beside its checkpoint: in `final`, or in `gated` where a gate keeps it from use."""
+        checkpoint.save(release, self.folder / (GATED if gated else FINAL))
+
+
+def result_folder(folder: Path) -> Path | None:
+    """Where the result of the run in `folder` lies, released or gated; None while there is none."""
+    return next((folder / name for name in (FINAL, GATED) if (folder / name).is_dir()), None)
 
 
 def _read(kind: type[T], path: Path) -> T:

@@ -206,7 +206,7 @@ def _rounds(found: Findings) -> tuple[RoundResult, ...]:
                 round=log.round,
                 survivors=log.survivors,
                 missing=tuple(one.site for one in log.missing),
-                auroc=log.auroc if log.auroc is not None else (None,) * len(plan.task.findings),
+                auroc=log.evaluation.auroc if log.evaluation is not None else (None,) * len(plan.task.findings),
                 update_norm=log.update_norm,
                 epsilon=spent,
                 bytes_sent=sum(one.up for one in log.traffic),
@@ -245,14 +245,13 @@ def _warnings(found: Findings) -> tuple[str, ...]:
     if found.plan.privacy.mode == "none":
         said.append("Mode none: the updates are not private at all.")
     if found.engine == "processes":
-        said.append(
-            "Noise came from the operating system, so figures differ from run to run. No AUROC was measured between "
-            "rounds: a real node answers no exact evaluation."
-        )
+        said.append("Noise came from the operating system, so figures differ from run to run.")
     else:
-        said.append(
-            "Updates were summed in the clear, noise came from a seed and evaluation was exact: only a simulation may."
-        )
+        said.append("Contributions were summed in the clear and noise came from a seed: only a simulation may.")
+    if found.plan.evaluation is not None:
+        said.append(_how_measured(found.plan))
+    if found.outcome.gated:
+        said.append(f"The federation's model is {found.outcome.gated}.")
     for site, one in zip(found.sites, found.benches, strict=True):
         count = len(site.intake.quarantined)
         if count:
@@ -263,9 +262,20 @@ def _warnings(found: Findings) -> tuple[str, ...]:
             known = one.truth[~np.isnan(one.truth[:, finding]), finding]
             if len(set(known.tolist())) < 2:
                 said.append(f"{site.name}: held-out patients have one class only of {key!r}; it has no AUROC there.")
-    rounds = [log.auroc for log in found.outcome.rounds if log.auroc is not None]
+    rounds = [log.evaluation.auroc for log in found.outcome.rounds if log.evaluation is not None]
+    why = "all held-out patients are alike in it" if found.plan.privacy.mode == "none" else "noise hides it"
     for finding, key in enumerate(found.study.task.keys):
         if rounds and all(auroc[finding] is None for auroc in rounds):
-            said.append(f"No round has an AUROC of {key!r}: it is by patient, and all held-out ones are alike in it.")
+            said.append(f"No round has an AUROC of {key!r}: {why}.")
     said.extend(f"{missing.site} took no part: {missing.reason}" for missing in found.outcome.missing)
     return tuple(said)
+
+
+def _how_measured(plan: Plan) -> str:
+    """Where the rounds' AUROC comes from, and where the others'."""
+    if plan.privacy.mode == "none":
+        return "The rounds' AUROC comes from exact histograms, which no real hospital's node gives."
+    return (
+        "The rounds' AUROC is what a coordinator of real hospitals sees: read from noised histograms, with intervals for "
+        "patients and noise. All other figures are measured against the truth, which only a simulation has."
+    )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..models.estimate import Estimate
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with its 95 % bootstrap interval, resampled by patient."""
-
-    value: float
-    low: float
-    high: float
+__all__ = [
+    "CalibrationBin",
+    "Effort",
+    "Estimate",
+    "RoundResult",
+    "SheetImage",
+    "SiteResult",
+    "StudyResult",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,15 @@ class SiteResult:
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """One finished round: who contributed, who was missing, what the coordinator measured from the sums."""
+    """One finished round: who contributed, who was missing, what the coordinator measured from the sums.
+
+    auroc: by findings, as the coordinator saw it (with the plan's noise, if any); None where nothing was measured.
+    """
 
     round: int
     survivors: tuple[str, ...]
     missing: tuple[str, ...]
-    auroc: tuple[float | None, ...]
+    auroc: tuple[Estimate | None, ...]
     update_norm: float
     epsilon: float
     bytes_sent: int

@@ -18,7 +18,6 @@ from ..models.checkpoint import Release, save
 from ..models.parameters import to_vector
 from .data import Hospital, collect
 from .engine import EngineName
-from .engine.processes import without_exact_evaluation
 from .errors import StudyError, StudyRefusedError
 from .outcome import Findings, assemble
 from .progress import Progress, silent, stage_of
@@ -70,8 +69,6 @@ def run_study(
         sites = _imported(study, hospitals, out, stages, stack)
         release = starting_release(study)
         plan = make_plan(study, release, sites, privacy)
-        if engine == "processes":
-            plan = without_exact_evaluation(plan)
         before = _proposed(study, sites, [release] * len(sites), "Propose with the starting model", stages)
         by_hand = _read_by_hand(study, sites, stages)
         with stages.stage("Train together", plan.rounds) as advance:

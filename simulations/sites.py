@@ -30,7 +30,7 @@ class Case:
 class Site:
     """A hospital with its open node. train and held_out: its images, by whether their patient may be trained on.
 
-    nominal: the declared, rounded number of training patients.
+    nominal, nominal_held_out: the declared, rounded numbers of training and of held-out patients.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Site:
     train: tuple[Case, ...]
     held_out: tuple[Case, ...]
     nominal: int
+    nominal_held_out: int
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -111,8 +112,8 @@ def open_site(
     except BaseException:
         node.close()
         raise
-    declared = nominal(patients(train), study.sites.nominal_rounding)
-    return Site(hospital.name, number, node, rights, report, train, held_out, declared)
+    declared, kept = (nominal(patients(one), study.sites.nominal_rounding) for one in (train, held_out))
+    return Site(hospital.name, number, node, rights, report, train, held_out, declared, kept)
 
 
 def _require_same_patients(hospital: Hospital, cases: Sequence[Case]) -> None:

@@ -44,7 +44,7 @@ def make_plan(study: Study, release: Release, sites: Sequence[Site], privacy: Pr
         name=study.name,
         task=study.task,
         release=release,
-        sites=[PlanSite(site.name, site.nominal) for site in sites],
+        sites=[PlanSite(site.name, site.nominal, site.nominal_held_out) for site in sites],
         privacy=privacy,
         seed=study.seed,
     )
@@ -99,7 +99,7 @@ def train_alone(study: Study, site: Site, plan: Plan, release: Release, out: Pat
         sites=tuple(one for one in plan.sites if one.name == site.name),
         quorum=1,
         privacy=replace(plan.privacy, colluding=0),
-        evaluation_bins=0,
+        evaluation=None,
     )
     settings = replace(SETTINGS, synthetic=study.synthetic)
     return federate({site.name: node}, alone, release, out / "run", settings=settings).release

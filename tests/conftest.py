@@ -125,7 +125,9 @@ def made_result(sites: int = 4, findings: tuple[str, ...] = ("opacity", "nodule"
                 round=n,
                 survivors=names if n != 3 else names[:-1],
                 missing=() if n != 3 else names[-1:],
-                auroc=tuple(0.52 + (0.40 - 0.1 * place) * grown[n - 1] for place in range(len(findings))),
+                auroc=tuple(
+                    _around(0.52 + (0.40 - 0.1 * place) * grown[n - 1], 0.05) for place in range(len(findings))
+                ),
                 update_norm=1.7 / n,
                 epsilon=7.931 * math.sqrt(n / rounds),
                 bytes_sent=420_000,

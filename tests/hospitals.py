@@ -19,10 +19,12 @@ from medquorum.client.store import NewInstance
 from medquorum.models.card import Architecture, InputTransform, ModelCard
 from medquorum.models.checkpoint import Release
 from medquorum.models.network import build
-from medquorum.privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
+from medquorum.privacy.plan import EvaluationTerms, Plan, PlanSite, PrivacyTerms, TrainingTerms
 from medquorum.task import Finding, Task
 
 SIZE = 32
+HELD_OUT = 4
+EVALUATION = EvaluationTerms(10, 1, 1.0)
 RIGHTS = SimulationRights(seed=11)
 TASK = Task((Finding("nodule", "SCT", "27925004", "Nodule"),), "DX")
 OPEN_POLICY = Policy(plan_epsilon=50.0, modes=("none", "local", "distributed"), minimum_quorum=1)
@@ -70,18 +72,18 @@ def make_privacy(**changes: object) -> PrivacyTerms:
 
 
 def make_plan(release: Release, sites: Mapping[str, int], **changes: object) -> Plan:
-    """Three rounds, evaluated in 10 bins, all sites needed."""
+    """Three rounds, each evaluated in 10 bins, all sites needed."""
     plain = Plan(
         consortium="tests",
         name="tiny",
         task=TASK,
         release=release.hash,
-        sites=tuple(PlanSite(name, patients) for name, patients in sites.items()),
+        sites=tuple(PlanSite(name, patients, HELD_OUT) for name, patients in sites.items()),
         quorum=len(sites),
         rounds=3,
         training=make_training(),
         privacy=make_privacy(),
-        evaluation_bins=10,
+        evaluation=EVALUATION,
         seed=5,
     )
     return replace(plain, **changes)  # pyright: ignore[reportArgumentType]

@@ -93,7 +93,7 @@ def train(
     if done.request.state == "stopped":
         raise RunStoppedError(f"the run stopped: {done.request.detail}", where=str(done.request.folder))
     if not as_json:
-        typer.echo(f"Finished {len(done.rounds)} rounds. The release: {done.release}")
+        typer.echo(f"Finished {len(done.rounds)} rounds. {done.gated or f'The release: {done.release}'}")
 
 
 @coordinator.command()
@@ -112,8 +112,8 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
         typer.echo(f"{one.request.name:24} {one.request.state:10} {len(one.rounds)} of {one.plan.rounds} rounds")
         if one.request.detail:
             typer.echo(f"    {one.request.detail}")
-        if one.release is not None:
-            typer.echo(f"    {one.release}")
+        if one.gated or one.release is not None:
+            typer.echo(f"    {one.gated or one.release}")
 
 
 @coordinator.command()

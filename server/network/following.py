@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...privacy import wire
 from ...privacy.plan import Plan
-from ..outcome import RoundLog
-from ..run_folder import Checkpoint
+from ..measuring import gated
+from ..outcome import Evaluation, RoundLog
+from ..run_folder import FINAL, Checkpoint
 from . import requests
 from .journal import Reader
 from .requests import Request
@@ -21,12 +22,17 @@ LOOK_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A run: its request, plan and finished rounds, and its release's folder once there is one."""
+    """A run: its request, plan and finished rounds, and its release's folder once there is one.
+
+    before: the starting release's evaluation. gated: why a finished run has no release, "" otherwise.
+    """
 
     request: Request
     plan: Plan
     rounds: tuple[RoundLog, ...]
     release: Path | None
+    before: Evaluation | None = None
+    gated: str = ""
 
     def document(self) -> dict[str, object]:
         """What `--json` prints of it."""
@@ -46,9 +52,12 @@ class Standing:
                         {"site": one.site, "reason": one.reason, "refused": one.refused} for one in log.missing
                     ],
                     "seconds": log.seconds,
+                    "auroc": _auroc(log.evaluation),
                 }
                 for log in self.rounds
             ],
+            "before": _auroc(self.before),
+            "gated": self.gated,
             "release": None if self.release is None else str(self.release),
         }
 
@@ -57,10 +66,21 @@ def standing(request: Request) -> Standing:
     """How the run of `request` stands now."""
     folder = request.folder
     kept = folder / "checkpoint.cbor"
-    rounds = wire.decode(Checkpoint, kept.read_bytes()).rounds if kept.exists() else ()
-    final = folder / "final"
+    state = wire.decode(Checkpoint, kept.read_bytes()) if kept.exists() else None
     plan = wire.decode(Plan, (folder / "plan.cbor").read_bytes())
-    return Standing(request, plan, rounds, final if request.state == "finished" else None)
+    if state is None:
+        return Standing(request, plan, (), None)
+    finished = request.state == "finished"
+    verdict = gated(plan, state.rounds[-1].evaluation) if finished and state.rounds else ""
+    release = folder / FINAL if finished and not verdict else None
+    return Standing(request, plan, state.rounds, release, state.before, verdict)
+
+
+def _auroc(found: Evaluation | None) -> object:
+    """Each finding's AUROC and interval; None where it was not measured, or is not told from noise."""
+    if found is None:
+        return None
+    return [None if one is None else {"value": one.value, "interval": [one.low, one.high]} for one in found.auroc]
 
 
 def follow(

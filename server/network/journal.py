@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..cohort import describe
+from ..outcome import Evaluation
 from ..progress import (
     AttemptFailed,
+    Evaluated,
     Event,
     Resumed,
     RoundFinished,
@@ -75,10 +77,22 @@ def sentence(event: Event) -> str:
             return f"round {number} of {rounds}{again} with {', '.join(cohort)}"
         case AttemptFailed(purpose, number, attempt, reason):
             return f"round {number}: {purpose}, attempt {attempt} opened no sum: {reason}"
+        case Evaluated(number, found):
+            model = f"after round {number}" if number else "of the starting release"
+            return f"AUROC {model}: {_auroc(found)}"
         case RoundFinished(log):
             without = f"; without {describe(log.missing)}" if log.missing else ""
             return f"round {log.round} done in {log.seconds:.1f} s by {', '.join(log.survivors)}{without}"
-        case RunFinished(release):
-            return f"finished; release {release[:12]}"
+        case RunFinished(release, gated):
+            return f"finished; {gated or f'release {release[:12]}'}"
         case _:
             return ""
+
+
+def _auroc(found: Evaluation) -> str:
+    """Each finding's AUROC with its interval, and the votes where there were any."""
+    figures = ", ".join(
+        "not told from noise" if one is None else f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
+        for one in found.auroc
+    )
+    return figures + (f"; {found.against} of {found.judged} sites voted against it" if found.judged else "")

@@ -17,7 +17,7 @@ from ...models.checkpoint import Release
 from ...privacy import wire
 from ...privacy.plan import Plan
 from ..errors import BusyError, QuorumError, RunError
-from ..run_folder import RunFolder, Settings
+from ..run_folder import RunFolder, Settings, result_folder
 from .errors import EnrolmentError, NetworkError
 
 State = Literal["requested", "running", "waiting", "finished", "stopped"]
@@ -73,7 +73,7 @@ def forget_end(folder: Path) -> None:
 def end_of(folder: Path) -> Request | None:
     """How the process that carried out the run ended, once none does: finished, stopped or waiting, or None when it
     was cut off."""
-    if (folder / "final").is_dir():
+    if result_folder(folder) is not None:
         return Request(folder, "finished")
     return _read(folder, folder / "ended.json") if (folder / "ended.json").exists() else None
 

@@ -2,7 +2,7 @@
 own, real TLS on loopback, sites enrolled by their own keys, and the encrypted sum.
 
 Nothing is simulated but the hospitals' patients: the nodes have no simulation rights, so their noise and sampling come
-from the operating system and no exact evaluation leaves them.
+from the operating system.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...client.keys import read_node_key
@@ -27,13 +27,14 @@ from ...privacy import wire
 from ...privacy.identity import fingerprint
 from ...privacy.plan import Plan
 from ...privacy.roster import admit_by_word
+from ...server.measuring import gated
 from ...server.network import requests
 from ...server.network.certificates import make_authority
 from ...server.network.consortium import Consortium
 from ...server.network.superlink import LOOPBACK, free_port
 from ...server.outcome import Outcome, RoundLog
 from ...server.progress import RoundFinished, RunFinished, Watcher, silent
-from ...server.run_folder import Checkpoint, Settings
+from ...server.run_folder import Checkpoint, Settings, result_folder
 from ..errors import SimulationError
 
 SETTINGS = Settings(
@@ -132,20 +133,19 @@ def federate_in_processes(
         if request.state == "stopped":
             raise SimulationError(f"the run stopped: {request.detail}", where=str(request.folder))
         outcome = finished(request.folder)
-    on_event(RunFinished(outcome.release.hash.hex()))
+    on_event(RunFinished(outcome.release.hash.hex(), outcome.gated))
     return outcome
 
 
 def finished(folder: Path) -> Outcome:
     """What came of the finished run in `folder`."""
     state = wire.decode(Checkpoint, (folder / "checkpoint.cbor").read_bytes())
-    final = checkpoint.load(folder / "final")
-    return Outcome(final, state.before, state.rounds, (), state.traffic, state.seconds)
-
-
-def without_exact_evaluation(plan: Plan) -> Plan:
-    """The plan as real nodes accept it: they answer no exact evaluation."""
-    return replace(plan, evaluation_bins=0)
+    result = result_folder(folder)
+    if result is None:
+        raise SimulationError("the run left no model", where=str(folder), fix="run it again")
+    verdict = gated(wire.decode(Plan, (folder / "plan.cbor").read_bytes()), state.rounds[-1].evaluation)
+    final = checkpoint.load(result)
+    return Outcome(final, state.before, state.rounds, (), state.traffic, state.seconds, verdict)
 
 
 def _rounds(folder: Path) -> tuple[RoundLog, ...]:

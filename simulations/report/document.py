@@ -257,8 +257,15 @@ def _round(done: RoundResult, findings: tuple[str, ...]) -> Json:
         "round": done.round,
         "survivors": list(done.survivors),
         "missing": list(done.missing),
-        # A plan that asks for no evaluation leaves this empty.
-        "auroc": {key: _number(value) for key, value in zip(findings, done.auroc, strict=bool(done.auroc))},
+        # A round that nobody measured leaves these empty.
+        "auroc": {
+            key: None if kept is None else kept.value
+            for key, kept in zip(findings, map(_finite, done.auroc), strict=bool(done.auroc))
+        },
+        "auroc_interval": {
+            key: None if kept is None else [kept.low, kept.high]
+            for key, kept in zip(findings, map(_finite, done.auroc), strict=bool(done.auroc))
+        },
         "update_norm": _number(done.update_norm),
         "epsilon": _number(done.epsilon),
         "bytes_sent": done.bytes_sent,
@@ -270,11 +277,19 @@ def _read_round(fields: Fields, findings: tuple[str, ...], seconds: float | None
         round=fields.count("round"),
         survivors=fields.texts("survivors"),
         missing=fields.texts("missing"),
-        auroc=fields.by_name("auroc", findings),
+        auroc=_read_by_finding(fields, findings),
         update_norm=fields.number("update_norm", absent=math.nan),
         epsilon=fields.number("epsilon", absent=math.inf),
         bytes_sent=fields.count("bytes_sent"),
         seconds=math.nan if seconds is None else seconds,
+    )
+
+
+def _read_by_finding(fields: Fields, findings: tuple[str, ...]) -> tuple[Estimate | None, ...]:
+    values, intervals = fields.by_name("auroc", findings), fields.object("auroc_interval")
+    return tuple(
+        None if value is None else Estimate(value, *intervals.interval(key))
+        for key, value in zip(findings, values, strict=True)
     )
 
 

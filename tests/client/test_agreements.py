@@ -22,7 +22,7 @@ PLAN = Plan(
     2,
     TrainingTerms("fedavg", 1, 0.1, 0.0, 0.0, (1.0,), 0.0, False, 1.0, 0.9, 0.99, 0.001),
     PrivacyTerms("local", 8.0, 1e-5, 1.0, 2.0, 10.0, 1.0, "mean"),
-    0,
+    None,
     1,
 )
 

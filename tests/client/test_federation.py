@@ -21,6 +21,7 @@ from medquorum.models.parameters import to_vector
 from medquorum.privacy import dpsgd, wire
 from medquorum.privacy.aggregation import PlainVector, SiteAggregation
 from medquorum.privacy.errors import WireError
+from medquorum.privacy.evaluation import UNIT
 from medquorum.privacy.identity import Identity
 from medquorum.privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
 from medquorum.privacy.plan import Plan
@@ -238,8 +239,7 @@ def test_what_only_a_simulation_may_do(folder: Path, plan: Plan, release: Releas
         assert "only in simulation" in ask(node, step(open_plan, model(release))).refusal
         assert invite(node, plan, release).accepted
         assert "only to encrypted sums" in ask(node, step(plan, model(release))).refusal
-        evaluation = step(plan, model(release), purpose="evaluation")
-        assert "only in simulation" in ask(node, evaluation).refusal
+        assert "only to encrypted sums" in ask(node, step(plan, model(release), purpose="evaluation")).refusal
         assert not [charge for charge in node.ledger.charges() if charge.plan_hash == plan.hash]
     with Node.open(folder, side=plain, trust=TRUST) as node:
         assert "only to encrypted sums" in ask(node, step(plan, model(release))).refusal
@@ -270,10 +270,13 @@ def test_without_a_simulation_noise_comes_from_the_operating_system(folder: Path
     assert sources == [False]
 
 
-def test_evaluation_adds_one_for_each_held_out_patient(node: Node, plan: Plan, release: Release) -> None:
+def test_without_privacy_evaluation_adds_exactly_one_for_each_held_out_patient(
+    node: Node, plan: Plan, release: Release
+) -> None:
+    plan = _changed(plan, mode="none")
     invite(node, plan, release)
     histogram = vector(ask(node, step(plan, model(release), purpose="evaluation", round=0))).reshape(2, 10)
-    assert histogram.sum(axis=1).tolist() == [2.0, 2.0]
+    assert (histogram.sum(axis=1) / UNIT).tolist() == [2.0, 2.0]
 
 
 def test_rounds_and_models_outside_the_plan_are_refused(node: Node, plan: Plan, release: Release) -> None:

@@ -12,7 +12,7 @@ from medquorum.privacy.accounting import plan_epsilon
 from medquorum.privacy.calibration import calibrated_terms
 from medquorum.privacy.errors import PlanError, UnaccountableError
 from medquorum.privacy.events import GaussianSteps, plan_events, round_events
-from medquorum.privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
+from medquorum.privacy.plan import EvaluationTerms, Gate, Plan, PlanSite, PrivacyTerms, TrainingTerms
 from medquorum.task import Finding, Task
 
 TRAINING = TrainingTerms(
@@ -40,7 +40,7 @@ PLAN = Plan(
     rounds=10,
     training=TRAINING,
     privacy=PRIVACY,
-    evaluation_bins=10,
+    evaluation=None,
     seed=1,
 )
 
@@ -56,7 +56,13 @@ PLAN = Plan(
         ({"quorum": 3}, "quorum of 3 out of 2"),
         ({"quorum": 0}, "quorum of 0"),
         ({"rounds": 0}, "rounds is 0"),
-        ({"evaluation_bins": -1}, "evaluation_bins"),
+        ({"evaluation": EvaluationTerms(10, 1, 1.0)}, "0 sites declare 1 or more held-out patients and the quorum is"),
+        ({"sites": (PlanSite("a", 9, 2000),), "quorum": 1, "evaluation": EvaluationTerms(9, 1, 1.0)}, "1/2000"),
+        ({"sites": (PlanSite("a", 9, 9),), "quorum": 1, "evaluation": EvaluationTerms(9, 1, 0.0)}, "only mode 'none'"),
+        (
+            {"sites": (PlanSite("a", 9, 9),), "quorum": 1, "evaluation": EvaluationTerms(9, 1, 1.0, gate=Gate(0.1, 1))},
+            "tolerates 1 sites of the 1",
+        ),
         ({"task": Task((Finding("a", "S", "1", "A"), Finding("b", "S", "2", "B")), "DX")}, "1 finding weights for 2"),
         ({"sites": (PlanSite("north", 1000),), "quorum": 1}, "not below 1/1000"),
     ],

@@ -73,7 +73,7 @@ def a_plan() -> Plan:
         rounds=3,
         training=TrainingTerms("fedavg", 1, 0.1, 0.0, 0.0, (1.0,), 0.0, False, 1.0, 0.9, 0.99, 1e-3),
         privacy=PrivacyTerms("local", 8.0, 1e-3, 0.1, 2.0, 10.0, 1.0, "mean"),
-        evaluation_bins=10,
+        evaluation=None,
         seed=1,
     )
 

@@ -110,7 +110,7 @@ def test_killed_fifty_times_it_finishes_every_round_and_loses_no_charge(tmp_path
         dict.fromkeys(nodes, 10),
         quorum=3,
         rounds=ROUNDS,
-        evaluation_bins=0,
+        evaluation=None,
         training=make_training(local_steps=1),
         privacy=make_privacy(noise_multiplier=30.0, max_noise_multiplier=100.0),
     )

@@ -25,7 +25,7 @@ def nodes(tmp_path: Path) -> dict[str, Path]:
 
 def test_four_hospitals_federate_over_tls_and_only_their_sum_is_opened(nodes: dict[str, Path], tmp_path: Path) -> None:
     release = make_release()
-    plan = make_plan(release, dict.fromkeys(nodes, 10), quorum=3, evaluation_bins=0)
+    plan = make_plan(release, dict.fromkeys(nodes, 10), quorum=3, evaluation=None)
     events: list[object] = []
     outcome = federate_in_processes(nodes, plan, release, tmp_path / "coordinator", events.append)
 

@@ -203,7 +203,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Generator[Capture]:
         with Node.create(folder, site, policy, epsilon_cap=100.0, delta=0.1, held_out_share=0.0) as node:
             fill_node(node, site, SITES[site], 2, 2, mark=SECRET)
     release = make_release()
-    plan = make_plan(release, dict.fromkeys(SITES, 20), quorum=3, rounds=ROUNDS, evaluation_bins=0)
+    plan = make_plan(release, dict.fromkeys(SITES, 20), quorum=3, rounds=ROUNDS, evaluation=None)
     coordinator = base / "coordinator"
     coordinator.mkdir()
     operator = Consortium.create(coordinator, plan.consortium)

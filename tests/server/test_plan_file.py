@@ -53,7 +53,7 @@ def test_a_plan_file_gives_a_plan_with_its_noise_and_the_release_it_starts_from(
     plan, release = load_plan(written(tmp_path, PLAN), "chest")
     assert (plan.consortium, plan.name, plan.task, plan.release) == ("chest", "nodules", TASK, release.hash)
     assert [(site.name, site.patients) for site in plan.sites] == [("east", 20), ("north", 10), ("south", 30)]
-    assert plan.evaluation_bins == 0 and plan.privacy.mode == "local" and plan.privacy.noise_multiplier > 0.2
+    assert plan.evaluation is None and plan.privacy.mode == "local" and plan.privacy.noise_multiplier > 0.2
     # The same file is the same run.
     again, _ = load_plan(written(tmp_path, PLAN), "chest")
     assert again.hash == plan.hash
@@ -86,7 +86,9 @@ def test_a_release_may_come_from_a_folder_beside_the_file(tmp_path: Path) -> Non
         ("quorum = 3", "quorum = 4", "plan.quorum", "fewer"),
         ("quorum = 3", "quorum = 2", "plan.quorum", "at or above 3"),
         ("rounds = 2", 'rounds = "2"', "plan.rounds", "whole number"),
-        ("rounds = 2", "rounds = 2\nevaluation_bins = 10", "plan.evaluation_bins", "one of"),
+        ("rounds = 2", "rounds = 2\nevaluation_bins = 10", "plan", "declare held-out patients"),
+        ("rounds = 2", "rounds = 2\nevaluation_bins = 10\ngate_max_fall = 2", "plan.gate_max_fall", "0.99"),
+        ("rounds = 2", "rounds = 2\ngate_tolerated = 2", "plan.gate_tolerated", "one of"),
         ("epsilon = 8.0", 'mode = "none"', "plan.privacy.mode", "local"),
         ("epsilon = 8.0", "epsilon = 0.001", "plan", "maximum"),
         ("epsilon = 8.0", "delta = 0.2", "plan", "delta below"),

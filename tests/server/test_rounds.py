@@ -16,16 +16,17 @@ from medquorum.models.card import Architecture, InputTransform, ModelCard
 from medquorum.models.checkpoint import Release
 from medquorum.models.network import build
 from medquorum.models.parameters import to_vector
-from medquorum.privacy import wire
+from medquorum.privacy import evaluation, wire
 from medquorum.privacy.aggregation import CoordinatorAggregation, Opened, PlainCoordinator, PlainSite
 from medquorum.privacy.errors import AggregationError
+from medquorum.privacy.evaluation import UNIT
 from medquorum.privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
-from medquorum.privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
+from medquorum.privacy.plan import EvaluationTerms, Gate, Plan, PlanSite, PrivacyTerms, TrainingTerms
 from medquorum.server import progress
 from medquorum.server.aggregation import Gathering, plain
 from medquorum.server.app import coordinate
 from medquorum.server.errors import QuorumError, RunError, ServerError
-from medquorum.server.outcome import Outcome
+from medquorum.server.outcome import Evaluation, Outcome
 from medquorum.server.run_folder import RunFolder, Settings
 from medquorum.simulations.engine.local_grid import LocalGrid
 from medquorum.task import Finding, Task
@@ -40,14 +41,15 @@ PLAN = Plan(
     "plan",
     TASK,
     RELEASE.hash,
-    (PlanSite("a", 10), PlanSite("b", 30), PlanSite("c", 60)),
+    (PlanSite("a", 10, 5), PlanSite("b", 30, 5), PlanSite("c", 60, 5)),
     2,
     2,
     TrainingTerms("fedavg", 1, 0.1, 0.0, 0.0, (1.0,), 0.0, False, 1.0, 0.9, 0.99, 0.001),
     PrivacyTerms("local", 8.0, 1e-3, 1.0, 2.0, 10.0, 1.0, "mean"),
-    4,
+    EvaluationTerms(4, 1, 1e-3),
     1,
 )
+GATED = replace(PLAN, evaluation=EvaluationTerms(4, 0, 1e-3, gate=Gate(0.05, 1)))
 QUICK = Settings(gather_seconds=0.0, step_seconds=5.0, attempts=3, wait_seconds=0.0)
 
 
@@ -62,6 +64,7 @@ class Site:
         self.refuse: Callable[[Step], str] = lambda step: ""
         self.steps: list[Step] = []
         self.invitations = 0
+        self.vote: bool | None = None
 
     def answer(self, kind: Kind, body: bytes) -> bytes:
         if body == wire.encode(Greeting()):
@@ -82,7 +85,10 @@ class Site:
         if step.purpose == "update":
             return np.full(D, self.nominal * self.shift)
         # One absent patient in bin 1 and one present patient in bin 2 for each nominal patient: AUROC 1.
-        return self.nominal * np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+        counts = self.nominal * np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+        return evaluation.with_votes(
+            PLAN if self.vote is None else GATED, UNIT * counts, self.vote if step.round else None
+        )
 
 
 class Network(LocalGrid):
@@ -124,6 +130,11 @@ def carry_out(
     return coordinate(network, folder, sides or {"plain": plain}, watch)
 
 
+def auroc(found: Evaluation | None) -> float:
+    assert found is not None and found.auroc[0] is not None
+    return found.auroc[0].value
+
+
 def final_parameters(outcome: Outcome) -> np.ndarray:
     return to_vector(outcome.release.network().trainable()).numpy()
 
@@ -139,8 +150,8 @@ def test_fedavg_is_the_mean_weighted_by_nominal_patients(tmp_path: Path) -> None
     assert np.array_equal(final_parameters(outcome), stepped(stepped(START, mean), mean))
     assert [log.survivors for log in outcome.rounds] == [("a", "b", "c")] * 2
     assert outcome.rounds[0].update_norm == pytest.approx(mean * D**0.5)
-    assert outcome.before == (1.0,)
-    assert [log.auroc for log in outcome.rounds] == [(1.0,)] * 2
+    assert auroc(outcome.before) == pytest.approx(1.0)
+    assert [auroc(log.evaluation) for log in outcome.rounds] == [pytest.approx(1.0)] * 2
     record = outcome.release.card.training[-1]
     assert (record.sites, record.nominal_patients, record.rounds) == (("a", "b", "c"), (10, 30, 60), 2)
     assert (record.epsilon, record.aggregation, record.plan_hash) == (8.0, "plain", PLAN.hash.hex())
@@ -214,13 +225,13 @@ def test_a_lost_quorum_is_retried_under_new_attempts_and_then_named(tmp_path: Pa
     network.silent |= {"a", "b"}
     events: list[progress.Event] = []
     with pytest.raises(QuorumError) as caught:
-        carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0), replace(QUICK, step_seconds=0.05), events.append)
+        carry_out(tmp_path, network, replace(PLAN, evaluation=None), replace(QUICK, step_seconds=0.05), events.append)
     assert "round 1 of 2" in str(caught.value)
     assert "a (no answer" in str(caught.value)
     assert [(step.round, step.attempt) for step in network.sites[3].steps] == [(1, 1), (1, 2), (1, 3)]
     assert [one.attempt for one in events if isinstance(one, progress.RoundStarted)] == [1, 2, 3]
     network.silent.clear()
-    outcome = carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0))
+    outcome = carry_out(tmp_path, network, replace(PLAN, evaluation=None))
     assert [log.attempts for log in outcome.rounds] == [4, 1]
 
 
@@ -230,7 +241,7 @@ def test_refusals_are_retried_once_only_since_the_willing_pay_for_each_attempt(t
     for number in (1, 2):
         network.sites[number].refuse = lambda step: "spent"
     with pytest.raises(QuorumError, match=r"a \(refused: spent\)"):
-        carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0))
+        carry_out(tmp_path, network, replace(PLAN, evaluation=None))
     assert len(network.sites[3].steps) == 2
 
 
@@ -244,7 +255,7 @@ def test_a_site_that_comes_back_is_invited_and_takes_part(tmp_path: Path) -> Non
             network.away.clear()
             network.silent.clear()
 
-    plan = replace(PLAN, evaluation_bins=0)
+    plan = replace(PLAN, evaluation=None)
     outcome = carry_out(tmp_path, network, plan, replace(QUICK, step_seconds=0.05), watch)
     assert outcome.rounds[0].survivors == ("a", "b", "c")
     assert outcome.rounds[0].attempts == 2
@@ -275,7 +286,7 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, strategy: str, momen
     outcome = carry_out(tmp_path / "stopped", network, plan, watch=events.append)
     assert outcome.release.hash == undisturbed.release.hash
     assert [log.round for log in outcome.rounds] == [1, 2, 3]
-    assert all(log.auroc == (1.0,) for log in outcome.rounds)
+    assert all(auroc(log.evaluation) == pytest.approx(1.0) for log in outcome.rounds)
     finished = 2 if moment in ("Evaluated", "RoundFinished") else 1
     assert progress.Resumed(finished) in events
     for site in network.sites.values():
@@ -309,7 +320,7 @@ def test_an_answer_bound_elsewhere_does_not_count(tmp_path: Path) -> None:
             return said
 
     network = Network([Replaying("a", 10, 0.5), *sites()[1:]])
-    outcome = carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0))
+    outcome = carry_out(tmp_path, network, replace(PLAN, evaluation=None))
     assert outcome.rounds[0].survivors == ("a", "b", "c")
     assert outcome.rounds[1].survivors == ("b", "c")
     assert "bound to another" in outcome.rounds[1].missing[0].reason
@@ -318,7 +329,7 @@ def test_an_answer_bound_elsewhere_does_not_count(tmp_path: Path) -> None:
 def test_a_sum_that_is_not_finite_is_not_used(tmp_path: Path) -> None:
     network = Network([Site("a", 10, float("nan")), *sites()[1:]])
     with pytest.raises(QuorumError, match="not finite"):
-        carry_out(tmp_path, network, replace(PLAN, evaluation_bins=0))
+        carry_out(tmp_path, network, replace(PLAN, evaluation=None))
 
 
 def test_two_nodes_of_one_name_stop_the_run(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import pytest
 
 from medquorum.models.card import Architecture, InputTransform, ModelCard
 from medquorum.models.checkpoint import Release
+from medquorum.models.estimate import Estimate
+from medquorum.models.histograms import ReliabilityGroup
 from medquorum.models.network import build
 from medquorum.privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
 from medquorum.server.errors import BusyError, RunError
-from medquorum.server.outcome import Missing, RoundLog, SiteBytes
+from medquorum.server.outcome import Evaluation, Missing, RoundLog, SiteBytes
 from medquorum.server.run_folder import Checkpoint, RunFolder, Settings
 from medquorum.task import Finding, Task
 
@@ -31,11 +33,20 @@ PLAN = Plan(
     2,
     TrainingTerms("fedavg", 1, 0.1, 0.0, 0.0, (1.0,), 0.0, False, 1.0, 0.9, 0.99, 0.001),
     PrivacyTerms("local", 8.0, 1e-3, 1.0, 2.0, 10.0, 1.0, "mean"),
-    0,
+    None,
     1,
 )
-LOG = RoundLog(1, 2, ("a",), (Missing("b", "gone", False),), 0.25, (None,), (SiteBytes("a", 1, 2),), 3.5)
-STATE = Checkpoint(PLAN.hash, b"\0" * 8, (), (0.5,), (LOG,), (SiteBytes("a", 3, 4),), 1.0)
+EVALUATION = Evaluation(
+    ("a",),
+    (None,),
+    (Estimate(0.1, 0.0, 0.2),),
+    ((ReliabilityGroup(0.05, Estimate(0.1, 0.0, 0.2), 3.5),),),
+    (1.5,),
+    1,
+    2,
+)
+LOG = RoundLog(1, 2, ("a",), (Missing("b", "gone", False),), 0.25, EVALUATION, (SiteBytes("a", 1, 2),), 3.5)
+STATE = Checkpoint(PLAN.hash, b"\0" * 8, (), EVALUATION, (LOG,), (SiteBytes("a", 3, 4),), 1.0)
 
 
 def test_a_prepared_run_opens_with_what_it_was_given(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_keys_that_are_promised_are_there(make_result):
     assert all(isinstance(first[key], float) for key in ("auroc_before", "auroc_after", "actions_saved", "epsilon"))
 
 
-def paths(value, prefix="", free=("prevalence", "auroc", "versions")):
+def paths(value, prefix="", free=("prevalence", "auroc", "auroc_interval", "versions")):
     """Every key of the document as a dotted path, with [] for a list's items and <...> where keys are names."""
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -100,7 +100,10 @@ def test_neither_nan_nor_infinity_reaches_the_file(make_result, value, low, stat
     broken = dataclasses.replace(
         result,
         sites=(site, result.sites[1]),
-        rounds=(dataclasses.replace(result.rounds[0], update_norm=norm, auroc=(share, None)), result.rounds[1]),
+        rounds=(
+            dataclasses.replace(result.rounds[0], update_norm=norm, auroc=(Estimate(share, low, 1.0), None)),
+            result.rounds[1],
+        ),
         calibration=(CalibrationBin(stated, share, 3),),
         seconds=norm,
         sheet=(),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...results import StudyResult
+from ...results import Estimate, StudyResult
 from . import style
 
 if TYPE_CHECKING:
@@ -36,22 +37,23 @@ def draw(result: StudyResult) -> Figure:
 def _auroc(axes: Axes, result: StudyResult) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    numbers = [done.round for done in result.rounds]
     axes.set_title("AUROC after each round")
     axes.set_xlabel("round (0: the starting release)")
     axes.set_ylabel("AUROC, held-out patients of all hospitals")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    means: list[float] = []
-    for done in result.rounds:
-        known = [value for value in done.auroc if value is not None]
-        means.append(sum(known) / len(known) if known else math.nan)
+    measured = [(done.round, [one for one in done.auroc if one is not None]) for done in result.rounds]
+    measured = [(number, known) for number, known in measured if known]
+    numbers = [number for number, _ in measured]
+    means = [sum(one.value for one in known) / len(known) for _, known in measured]
     if result.auroc_before is not None:
         numbers, means = [0, *numbers], [result.auroc_before.value, *means]
     axes.axhline(0.5, color="#B6BEC6", linewidth=1.0)
     axes.plot(numbers, means, color=style.FEDERATED, linewidth=2.4, zorder=3, label="federated")
     if len(numbers) <= 30:
         axes.plot(numbers, means, color=style.FEDERATED, linestyle="", marker="o", markersize=4.5, zorder=3)
-    last = max(numbers, default=1)
+    last = max((done.round for done in result.rounds), default=1)
+    if len(result.findings) == 1:
+        _whiskers(axes, [(number, known[0]) for number, known in measured], style.FEDERATED)
     if result.federated is not None:
         estimate = result.federated
         axes.errorbar(
@@ -62,7 +64,7 @@ def _auroc(axes: Axes, result: StudyResult) -> None:
             capsize=4,
             linewidth=1.6,
             linestyle="",
-            label="95 % interval at the end",
+            label="at the end, against the truth",
             zorder=3,
         )
     if result.pooled is not None:
@@ -70,29 +72,41 @@ def _auroc(axes: Axes, result: StudyResult) -> None:
             result.pooled.value, color=style.POOLED, linestyle=(0, (6, 3)), linewidth=1.6, label="pooled, at the end"
         )
     if len(result.findings) > 1:
-        _single_findings(axes, result, [done.round for done in result.rounds])
+        _single_findings(axes, result)
     axes.set_xlim(-0.02 * max(last, 1), last * 1.03 + 0.02)
-    drawn = [value for done in result.rounds for value in done.auroc if value is not None]
+    drawn = [one.value for _, known in measured for one in known]
     drawn += [estimate.low for estimate in (result.auroc_before, result.federated, result.pooled) if estimate]
     axes.set_ylim(max(0.0, min([0.5, *drawn]) - 0.04), 1.0)
 
 
-def _single_findings(axes: Axes, result: StudyResult, numbers: list[int]) -> None:
+def _single_findings(axes: Axes, result: StudyResult) -> None:
     told_apart = len(result.findings) <= _TOLD_APART
     for place, key in enumerate(result.findings):
-        values = [
-            math.nan if place >= len(done.auroc) or (value := done.auroc[place]) is None else value
-            for done in result.rounds
-        ]
+        known = [(done.round, done.auroc[place]) for done in result.rounds if place < len(done.auroc)]
+        points = [(number, one) for number, one in known if one is not None]
         axes.plot(
-            numbers,
-            values,
+            [number for number, _ in points],
+            [one.value for _, one in points],
             color=_TINTS[place] if told_apart else style.BEFORE,
             linestyle=_DASHES[place] if told_apart else "-",
             linewidth=1.2,
             alpha=0.9 if told_apart else 0.6,
             label=style.shorten(key) if told_apart else ("single findings" if place == 0 else None),
         )
+        if told_apart:
+            _whiskers(axes, points, _TINTS[place])
+
+
+def _whiskers(axes: Axes, points: Sequence[tuple[int, Estimate]], colour: str) -> None:
+    """The 95 % intervals of what was measured in the rounds."""
+    axes.vlines(
+        [number for number, _ in points],
+        [one.low for _, one in points],
+        [one.high for _, one in points],
+        color=colour,
+        linewidth=0.9,
+        alpha=0.55,
+    )
 
 
 def _epsilon(axes: Axes, result: StudyResult) -> None:

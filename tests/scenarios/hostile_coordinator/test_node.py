@@ -78,7 +78,7 @@ def node(folder: Path) -> Iterator[Node]:
 
 @pytest.fixture
 def plan(release: Release, request: pytest.FixtureRequest) -> Plan:
-    return make_plan(release, {"a": PATIENTS, "b": 8, "c": 8}, name=request.node.name, evaluation_bins=10)
+    return make_plan(release, {"a": PATIENTS, "b": 8, "c": 8}, name=request.node.name)
 
 
 def invite(node: Node, plan: Plan, release: Release, by: Identity | None = COORDINATOR) -> Countersignature:
@@ -296,7 +296,7 @@ def test_a_disk_that_really_is_full(tmp_path: Path, plan: Plan) -> None:
 @pytest.fixture(scope="module")
 def honest(folder: Path, release: Release) -> tuple[Plan, list[tuple[str, bytes]]]:
     """A countersigned plan and the messages of an honest coordinator about it."""
-    plan = make_plan(release, {"a": PATIENTS, "b": 8, "c": 8}, name="honest", evaluation_bins=10)
+    plan = make_plan(release, {"a": PATIENTS, "b": 8, "c": 8}, name="honest")
     step = Step(plan.hash, "update", 1, 1, model(release), b"")
     messages = [
         ("query", wire.encode(Greeting())),

@@ -46,7 +46,7 @@ class PlayedLink:
 @pytest.fixture
 def asked(tmp_path: Path) -> Request:
     release = make_release()
-    plan = make_plan(release, {"east": 10, "north": 10, "south": 10}, evaluation_bins=0)
+    plan = make_plan(release, {"east": 10, "north": 10, "south": 10}, evaluation=None)
     return requests.ask_for(tmp_path, "run", plan, release, Settings())
 
 

@@ -1,0 +1,137 @@
+"""Evaluation as a private release: score histograms of held-out patients as whole numbers, with their noise.
+
+Each held-out patient adds one to at most one cell of each finding, so adding or removing a patient moves the vector of
+all histograms by at most sqrt(findings) in Euclidean norm (`sensitivity`), and by whole numbers. A site counts in units
+of 1/1024 patient and adds discrete Gaussian noise N_Z(0, s^2) of Canonne, Kamath and Steinke (2020) in the same units,
+before masking; the masked sum of whole numbers is exact. In mode "local" every site adds the full noise, which protects
+its patients from everybody; in mode "distributed" a share, of which those of the quorum without its colluders carry
+the full noise (see discrete for what either proves, lattice for the shares). Nothing is rounded and nothing is drawn
+in, since the histograms are whole numbers already. The units are so fine only for the shares: sums of discrete
+Gaussians of many points each are discrete Gaussians as nearly as makes no difference.
+
+The ring of the masked sum holds 2^31 units, two million patients in one cell; more would wrap round, which spoils the
+figures and protects no less.
+
+A gate is judged by the site on a noised copy of its own histograms, so that its vote is post-processing of a charged
+release. In mode "local" that copy is the contribution itself. In mode "distributed" the contribution has too little
+noise to be looked at alone, so the copy is another release, with the full noise, and charged as one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UnaccountableError
+from .lattice import Shares
+from .noise import integer_gaussian
+from .plan import EvaluationTerms, Plan
+from .randomness import Randomness
+
+Vector = NDArray[np.float64]
+
+UNIT = 1 << 10
+"""Lattice points to one patient."""
+SPARE = 1
+"""Attempts beyond one for each evaluation that the noise is calibrated for: one lost sum does not end the figures."""
+_VOTES = 2
+
+
+def terms_of(plan: Plan) -> EvaluationTerms:
+    """The plan's evaluation terms; UnaccountableError when it asks for none."""
+    if plan.evaluation is None:
+        raise UnaccountableError("the plan asks for no evaluation", where=f"plan {plan.name!r}")
+    return plan.evaluation
+
+
+def sensitivity(findings: int) -> float:
+    """How far one patient moves the histograms of so many findings, in patients (Euclidean norm)."""
+    return math.sqrt(findings)
+
+
+def shares_for(noise_multiplier: float, findings: int, count: int) -> Shares:
+    """`count` equal shares of the noise, in lattice points."""
+    return Shares(count, UNIT * noise_multiplier * sensitivity(findings) / math.sqrt(count))
+
+
+def share_count(plan: Plan) -> int:
+    """How many shares the guarantee counts on: one in mode "local", the quorum's without the colluders' if shared."""
+    return plan.quorum - plan.privacy.colluding if plan.privacy.mode == "distributed" else 1
+
+
+def shares(plan: Plan) -> Shares:
+    """The noise of the opened sum that the guarantee counts on."""
+    return shares_for(terms_of(plan).noise_multiplier, len(plan.task.findings), share_count(plan))
+
+
+def copy_shares(plan: Plan) -> Shares:
+    """The noise of the copy on which a site judges a gate: all of it, its own."""
+    return shares_for(terms_of(plan).noise_multiplier, len(plan.task.findings), 1)
+
+
+def cells(plan: Plan) -> int:
+    """Values of all histograms, as (findings, 2, bins)."""
+    return len(plan.task.findings) * 2 * terms_of(plan).bins
+
+
+def length(plan: Plan) -> int:
+    """Values in a site's vector: the histograms, and where there is a gate, the votes against and the votes given."""
+    return cells(plan) + (_VOTES if terms_of(plan).gate is not None else 0)
+
+
+def judged(plan: Plan, round: int) -> bool:
+    """Whether sites look at their own figures for the gate: of the starting release, and of the last round."""
+    return terms_of(plan).gate is not None and round in (0, plan.rounds)
+
+
+def copies(plan: Plan, round: int) -> bool:
+    """Whether judging takes a noised copy apart from the contribution."""
+    return plan.privacy.mode == "distributed" and judged(plan, round)
+
+
+def hidden(plan: Plan, histograms: Vector, source: Randomness) -> Vector:
+    """A site's contribution (cells,) in units: whole counts (cells,) under its noise. Mode "none" adds nothing.
+
+    The caller has charged the ledger.
+    """
+    return _noised(plan, histograms, shares(plan) if plan.privacy.mode != "none" else None, source)
+
+
+def noised_copy(plan: Plan, histograms: Vector, source: Randomness) -> Vector:
+    """A copy (cells,) in units under noise of the site's own alone. The caller has charged the ledger."""
+    return _noised(plan, histograms, copy_shares(plan) if plan.privacy.mode != "none" else None, source)
+
+
+def _noised(plan: Plan, histograms: Vector, noise: Shares | None, source: Randomness) -> Vector:
+    if histograms.shape != (cells(plan),) or not bool(np.all(histograms == np.rint(histograms))):
+        raise UnaccountableError("an evaluation that is not whole numbers of patients")
+    counted = UNIT * histograms
+    return counted if noise is None else counted + integer_gaussian(counted.size, noise.points, source)
+
+
+def deviation(plan: Plan, contributors: int) -> float:
+    """The standard deviation of the noise in each cell of the opened sum of so many sites, in patients."""
+    if plan.privacy.mode == "none":
+        return 0.0
+    return shares(plan).points * math.sqrt(contributors) / UNIT
+
+
+def copy_deviation(plan: Plan) -> float:
+    """The same of a site's own noised copy."""
+    return 0.0 if plan.privacy.mode == "none" else copy_shares(plan).points / UNIT
+
+
+def with_votes(plan: Plan, contribution: Vector, vote: bool | None) -> Vector:
+    """The contribution with the site's vote for the release (False: against, None: it did not judge)."""
+    if terms_of(plan).gate is None:
+        return contribution
+    return np.append(contribution, [float(vote is False), float(vote is not None)])
+
+
+def opened(plan: Plan, total: Vector) -> tuple[Vector, int, int]:
+    """Of an opened sum: noised counts (findings, 2, bins) in patients, votes against, votes given (0 without a gate)."""
+    counts = total[: cells(plan)].reshape(len(plan.task.findings), 2, terms_of(plan).bins) / UNIT
+    against, given = total[cells(plan) :].astype(int) if terms_of(plan).gate is not None else (0, 0)
+    return counts, int(against), int(given)
