@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from medquorum.privacy import noise
 from medquorum.privacy.errors import UnaccountableError
-from medquorum.privacy.noise import add_gaussian, gaussian, lattice_gaussian, lattice_step
+from medquorum.privacy.noise import add_gaussian, gaussian, integer_gaussian, lattice_gaussian, lattice_step
 from medquorum.privacy.randomness import SeededRandomness
 
 
@@ -48,6 +50,69 @@ def test_the_lattice_gaussian_has_its_own_probabilities_point_by_point(scale: fl
     observed = np.append(seen[common], seen[~common].sum())
     wanted = np.append(expected[common], expected[~common].sum())
     assert stats.chisquare(observed, wanted).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.7, 5.0, 300.0])
+def test_the_integer_gaussian_has_its_own_probabilities_point_by_point(scale: float) -> None:
+    """Zero, which has no sign, comes neither twice as often nor half."""
+    draws = integer_gaussian(100_000, scale, SeededRandomness(36))
+    assert np.array_equal(draws, np.rint(draws))
+    points = np.arange(-math.ceil(9 * scale) - 1, math.ceil(9 * scale) + 2)
+    weights = np.exp(-(points**2) / (2 * scale**2))
+    expected = weights / weights.sum() * draws.size
+    common = expected > 5.0
+    seen = np.bincount((draws - points[0]).astype(np.int64), minlength=points.size)
+    observed = np.append(seen[common], seen[~common].sum())
+    wanted = np.append(expected[common], max(expected[~common].sum(), draws.size - expected[common].sum(), 1e-9))
+    if not seen[~common].any():
+        observed, wanted = observed[:-1], wanted[:-1] * (observed[:-1].sum() / wanted[:-1].sum())
+    assert stats.chisquare(observed, wanted * (observed.sum() / wanted.sum())).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("origin", [0.0, 0.5])
+@pytest.mark.parametrize("scale", [1.0, 70.0, 65_536.0 * 1.4])
+def test_the_alias_table_gives_every_strip_its_share_to_the_last_of_192_bits(scale: float, origin: float) -> None:
+    """From the table's own integers: what is lost in rounding is far below the smallest strip's share."""
+    table = noise._staircase(scale, origin)
+    full, cells = 1 << 192, len(table.lower)
+    shares = [0] * cells
+    for cell, alias in enumerate(table.aliases.tolist()):
+        threshold = (int(table.thresholds[cell]) << 128) + table.lower[cell]
+        shares[cell] += threshold
+        shares[alias] += full - threshold
+    starts = [decimal.Decimal(strip << table.bits) + decimal.Decimal(origin) for strip in range(cells)]
+    with decimal.localcontext(prec=80):
+        reach = math.ceil(13.0 * scale)
+        strips = min(cells, -(-reach // (1 << table.bits)))
+        heights = [(-(start**2) / (2 * decimal.Decimal(scale) ** 2)).exp() for start in starts[:strips]]
+        total = sum(heights)
+        for share, height in zip(shares, heights, strict=False):
+            exact = height / total * cells * full
+            assert abs(share - exact) <= exact * decimal.Decimal(2) ** -55
+    assert not any(shares[strips:])
+
+
+def test_a_tie_of_the_upper_bits_is_settled_by_the_lower_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes once in 2^64 draws, so it is made here: every coin equals its cell's threshold."""
+    table = noise._staircase(70.0, 0.0)
+    cell = next(c for c in range(len(table.lower)) if table.lower[c] and table.aliases[c] != c)
+
+    class Rigged:
+        reproducible = True
+
+        def __init__(self, low: int) -> None:
+            self.low = low
+
+        def take(self, count: int) -> bytes:
+            assert count == 16
+            return self.low.to_bytes(16, "little")
+
+    place = np.array([cell << 53], dtype=np.uint64)
+    drawn = np.concatenate([place, table.thresholds[[cell]], np.zeros(1, dtype=np.uint64)])
+    monkeypatch.setattr(noise, "words", lambda count, source: drawn)
+    below = noise._propose(1, 70.0, table, Rigged(table.lower[cell] - 1))
+    above = noise._propose(1, 70.0, table, Rigged(table.lower[cell]))
+    assert below.tolist() == [cell << table.bits] and above.tolist() == [int(table.aliases[cell]) << table.bits]
 
 
 @pytest.mark.parametrize("scale", [2.0**10, 2.0**33, 2.0**45 * 1.3])

@@ -26,6 +26,23 @@ def test_fedavg_adds_the_scaled_mean_update() -> None:
     assert parameters.tolist() == [1.0, -2.0]
 
 
+def test_fedavg_with_momentum_is_the_heavy_ball_and_goes_on_after_a_stop() -> None:
+    """v = 0.5 v + u; the third step is made by a strategy that was restored from the second's state."""
+    updates = [np.array([1.0, 0.0]), np.array([0.0, 4.0]), np.array([2.0, -1.0])]
+    whole, after = FedAvg(0.1, 0.5), FedAvg(0.1, 0.5)
+    place = np.zeros(2)
+    for update in updates[:2]:
+        place = whole.step(place, MeanUpdate(update))
+    assert place == pytest.approx([0.15, 0.4])
+    after.restore(whole.state())
+    assert after.step(place, MeanUpdate(updates[2])) == pytest.approx([0.15 + 0.225, 0.4 + 0.1])
+    assert np.array_equal(after.state()["velocity"], [2.25, 1.0]) and np.array_equal(updates[0], [1.0, 0.0])
+    after.restore({})
+    assert after.step(np.zeros(2), MeanUpdate(updates[0])) == pytest.approx([0.1, 0.0])
+    with pytest.raises(RunError, match="velocity"):
+        FedAvg(0.1).restore(whole.state())
+
+
 def test_fedadam_follows_algorithm_2_of_reddi_et_al() -> None:
     """Two steps written out: b1 = 0.9, b2 = 0.99, eta = 0.1, tau = 0.01, v beginning at tau^2."""
     strategy = FedAdam(0.1, 0.9, 0.99, 0.01)

@@ -67,6 +67,28 @@ def test_the_bound_is_met_by_the_protocol_itself(consortium: Any) -> None:
     assert coordinator.saturated == 0
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, 8), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([3.0, 2.0**28, 2.0**40]))
+def test_whole_numbers_are_summed_exactly_modulo_the_ring(n: int, length: int, seed: int, spread: float) -> None:
+    draw = np.random.default_rng(seed)
+    vectors = [np.rint(draw.uniform(-spread, spread, length)) for _ in range(n)]
+    # Pairs of masks that cancel, as those of two sites do.
+    total = np.zeros(length + 1, dtype="<u4")
+    for place, vector in enumerate(vectors):
+        masks = [
+            Mask(bytes([min(place, other)]) * 31 + bytes([max(place, other)]), 1 if place < other else -1)
+            for other in range(n)
+            if other != place
+        ]
+        total += ring.mask_whole(vector, masks)
+    opened, saturated = ring.open_vector(total, 1.0)
+    exact = np.sum(vectors, axis=0)
+    assert saturated == 0
+    assert np.array_equal(opened, (exact + 2.0**31) % 2.0**32 - 2.0**31)
+    if n * spread < 2.0**31:
+        assert np.array_equal(opened, exact)
+
+
 def test_saturated_values_are_counted_inside_the_mask(consortium: Any) -> None:
     group = consortium(3, length=10)
     group.vectors["a"][:4] = 1000.0
