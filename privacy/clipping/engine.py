@@ -63,6 +63,7 @@ class ExactGradients:
             scale = scales(norms, clip, normalised)
             for name in squares:
                 part = tape.weighted(name, scale.to(self._parameters[name].device), self._rules)
+                tape.drop(name)
                 # Touched once where it can be: for millions of values, writing zeros first would be felt.
                 if name in written:
                     places[name] += part.cpu()
@@ -87,7 +88,7 @@ class ExactGradients:
 
     def _pass(self, rows: Tensor, weights: Tensor, counts: Tensor) -> Tape:
         spans = Spans(counts if counts.numel() > 1 else torch.tensor([rows.numel()]))
-        tape = Tape(spans, self.size, checking=not self._summed)
+        tape = Tape(spans, checking=not self._summed)
         self._forget()
         self._tape = tape
         try:

@@ -34,12 +34,11 @@ class Later:
 class Tape:
     """What one pass over some patients' rows has left so far.
 
-    values: of the parameters trained; checking: whether autograd computes its own weight gradients beside ours; half:
+    checking: whether autograd computes its own weight gradients beside ours; half:
     whether something came in half precision; probing: whether the pass under way is only looked at.
     """
 
     spans: Spans
-    values: int
     checking: bool
     kept: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     later: dict[str, Later] = field(default_factory=dict[str, Later])
@@ -80,7 +79,7 @@ class Tape:
         choice = choose(rule, prepared)
         cost, held = patients * rule.size, captured.input.numel() + captured.gradient.numel()
         several = self.uses[layer] > 1
-        if several or cost <= held or (choice.keeping_is_faster and cost <= self._room + self.values):
+        if several or cost <= held or (choice.keeping_is_faster and cost <= self._room):
             self._room -= cost
             self.keep(weight, rule.explicit(prepared)[choice.keep](prepared))
         else:
@@ -102,6 +101,11 @@ class Tape:
             squares[name] = squared_norms(gradients) if rule is None else rule.squares(gradients)
         return squares
 
+    def drop(self, name: str) -> None:
+        """Let go of what was left of parameter `name`, once it is summed."""
+        self.kept.pop(name, None)
+        self.later.pop(name, None)
+
     def weighted(self, name: str, scale: Tensor, rules: dict[str, Rule]) -> Tensor:
         """(values,): the patients' gradients of parameter `name`, each times its scale (patients,), added up.
 
@@ -109,8 +113,8 @@ class Tape:
         """
         rule = rules.get(name)
         out = scale == 0.0
-        if name in self.kept:
-            gradients = self.kept[name]
+        gradients = self.kept.get(name)
+        if gradients is not None:
             if bool(out.any()):
                 gradients, scale = gradients[~out], scale[~out]
             # Not more than 64 at a time in single precision, whatever the caller takes at once.

@@ -66,7 +66,7 @@ def check(layer: nn.Module, rule: Rule, captured: Captured) -> None:
     assert rule.work(prepared) > 0 and rule.size == gradients.shape[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(convolutions(), counts, st.integers(0, 99), st.booleans())
 def test_convolutions(made: tuple[nn.Module, tuple[int, ...]], patients: list[int], seed: int, last: bool) -> None:
     layer, shape = made
