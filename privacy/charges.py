@@ -65,7 +65,8 @@ class Charge:
     """One link: what was charged for one (plan, purpose, round, attempt), whether or not it was ever released.
 
     plan_epsilon and plan_delta are the plan's own budget; at is UTC in ISO 8601, as the machine's clock said (see
-    committed_in_year); previous is the hash of the link before (32 bytes).
+    committed_in_year); previous is the hash of the link before (32 bytes). nonce (16 random bytes) tells this charge
+    from one of the same name and second in another copy of the ledger: both were spent.
     """
 
     sequence: int
@@ -78,6 +79,7 @@ class Charge:
     plan_delta: float
     at: str
     previous: bytes
+    nonce: bytes
 
     @property
     def population(self) -> Population:

@@ -224,6 +224,7 @@ class Ledger:
                 plan_delta=float(self.delta if plan_delta is None else plan_delta),
                 at=_now(),
                 previous=hashes[-1],
+                nonce=os.urandom(16),
             )
             # What could not be read back would close the ledger for good.
             wire.decode(Charge, wire.encode(charge))

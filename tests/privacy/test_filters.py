@@ -125,6 +125,7 @@ def admitted(book: Book, charges: list[tuple[int, GaussianSteps, float]]) -> Boo
             1e-5,
             "2026-01-01T00:00:00+00:00",
             bytes(32),
+            bytes(16),
         )
         try:
             admit(book, wanted, ())

@@ -169,6 +169,19 @@ def test_two_lost_ends_are_both_counted(tmp_path: Path) -> None:
     assert third.committed() == 5.0, "plans 1 and 5, and 2, 3 and 4, which this file never saw"
 
 
+def test_the_same_charge_in_two_copies_is_two_charges(tmp_path: Path) -> None:
+    """The coordinator asks the restored node for the very round that it had before, in the same second."""
+    ledger = create(tmp_path)
+    old = backup(tmp_path)
+    charge(ledger, 1)
+    kept = signed(ledger)
+    again = restored(ledger, tmp_path, old)
+    charge(again, 1)
+    assert again.head().hash != kept.head.hash
+    again.adopt([kept], KEY)
+    assert again.committed() == 2.0
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_is_restored_and_told_nothing_spent_is_missing(tmp_path: Path, seed: int) -> None:
     """Random restores, charges and peers' tellings; in the end every charge that any peer kept is counted."""

@@ -20,7 +20,17 @@ def charged(*entries: tuple[bytes, float]) -> list[Charge]:
     """Charges of epsilon 2 for a plan, so many days before NOW, in the chain's order."""
     return [
         Charge(
-            i + 1, plan * 32, "update", i, 1, (ROUND,), 2.0, 1e-5, (NOW - timedelta(days=days)).isoformat(), bytes(32)
+            i + 1,
+            plan * 32,
+            "update",
+            i,
+            1,
+            (ROUND,),
+            2.0,
+            1e-5,
+            (NOW - timedelta(days=days)).isoformat(),
+            bytes(32),
+            b"",
         )
         for i, (plan, days) in enumerate(entries)
     ]
