@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .clipping import ClippedSum, ImageLosses, PatientRows, hooked, trainable
+from .clipping import ClippedSum, Engine, ImageLosses, PatientRows, hooked, trainable
 from .errors import UnaccountableError
 from .noise import add_gaussian, lattice_step
 from .plan import PrivacyTerms, TrainingTerms
@@ -39,6 +39,7 @@ def train(
     first_step: int = 0,
     steps: int | None = None,
     images_at_once: int = IMAGES_AT_ONCE,
+    engine: Engine = "exact",
 ) -> None:
     """Make `training.local_steps` steps on `module` in place; nothing that is not private comes back.
 
@@ -47,7 +48,7 @@ def train(
     count, the normaliser. start (d,), sorted-name order, is where FedProx pulls to (default: where training starts).
     first_step and steps say where in the whole plan these steps stand, for the learning rate's schedule (default: they
     are all of it). images_at_once bounds the images of one backward pass, hence the memory; the result does not depend
-    on it.
+    on it. engine: which of clipping's two sums the gradients; "opacus" knows a few layers more and is slower.
 
     With terms.mode "local" the caller has charged the ledger for these steps before calling. With "none" nothing is
     clipped or noised, each step descends the mean gradient of the sampled patients, and the source must be a
@@ -68,7 +69,7 @@ def train(
         raise UnaccountableError(f"the start has {anchor.numel()} values for {_vector(parameters).numel()} parameters")
     velocity = torch.zeros_like(anchor)
     normalised = training.recipe.normalised
-    with _gradients(module, image_losses, nominal, terms, normalised, source, images_at_once) as gradient_of:
+    with _gradients(module, image_losses, nominal, terms, normalised, source, images_at_once, engine) as gradient_of:
         for step in range(first_step, first_step + training.local_steps):
             gradient = torch.from_numpy(gradient_of(index.draw(terms, training.recipe.views, source)))
             position = _vector(parameters)
@@ -89,6 +90,7 @@ def clipped_sum(
     source: Randomness,
     *,
     images_at_once: int = IMAGES_AT_ONCE,
+    engine: Engine = "exact",
 ) -> ClippedSum:
     """Sample one step's patients and sum their clipped gradients at the module's parameters, which stay as they are.
 
@@ -97,7 +99,7 @@ def clipped_sum(
     """
     _check(nominal, terms, source)
     batch = _Patients(patients).draw(terms, recipe.views, source)
-    with hooked(module, image_losses, images_at_once) as gradients:
+    with hooked(module, image_losses, images_at_once, engine) as gradients:
         return gradients.clipped_sum(batch, terms.clip, recipe.normalised)
 
 
@@ -121,14 +123,13 @@ def _gradients(
     normalised: bool,
     source: Randomness,
     images_at_once: int,
+    engine: Engine,
 ) -> Generator[Callable[[PatientRows], NDArray[np.float64]]]:
     if terms.mode == "none":
         yield lambda batch: _mean_gradient(module, image_losses, batch, images_at_once)
         return
-    with hooked(module, image_losses, images_at_once) as patients:
-        yield lambda batch: noised_gradient(
-            patients.clipped_sum(batch, terms.clip, normalised), nominal, terms, source
-        )
+    with hooked(module, image_losses, images_at_once, engine) as patients:
+        yield lambda batch: noised_gradient(patients.clipped_sum(batch, terms.clip, normalised), nominal, terms, source)
 
 
 def _mean_gradient(

@@ -148,6 +148,15 @@ def test_fedprox_pulls_to_where_training_starts_unless_told_otherwise() -> None:
     assert np.array_equal(problem.vector(), other.vector())
 
 
+def test_opacus_can_be_chosen_and_trains_the_same() -> None:
+    results: list[np.ndarray] = []
+    for engine in ("exact", "opacus"):
+        problem = Problem([0, 1, 2, 2])
+        problem.train(QUIET, training=dataclasses.replace(TRAINING, local_steps=3), engine=engine)
+        results.append(problem.vector())
+    assert np.allclose(*results, atol=1e-4)
+
+
 def test_empty_batches_are_steps_of_noise_alone() -> None:
     """At a rate this low nobody is ever drawn; the steps still happen, and the noise is that of a full batch."""
     problem = Problem([0, 1, 2])
