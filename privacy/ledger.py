@@ -205,11 +205,12 @@ class Ledger:
         plan_epsilon is the plan's own cap, plan_delta its delta (default: the ledger's), year_cap the site's bound on
         what all plans may commit within 365 days (see charges.committed_in_year), planned all that the plan means to
         release about patients trained on (default: this), evaluated about those held out. A charge for the purpose
-        "evaluation" is about the held-out ones, any other about those trained on (see charges). Each (plan, purpose, round, attempt) can be charged once: a retry is a new attempt with
-        a new charge. Raises BudgetError, with the figures that would work, when the plan would pass its own epsilon,
-        the plans together what both filters allow, a delta is too large, the plan's budget differs from the one it
-        started with, the plan is closed by an adoption, or the charge is a repetition; LedgerError when the file cannot
-        be trusted or written. Nothing is charged then.
+        "evaluation" is about the held-out ones, any other about those trained on (see charges). Each (plan, purpose,
+        round, attempt) can be charged once: a retry is a new attempt with a new charge. Raises BudgetError, with the
+        figures that would work, when the plan would pass its own epsilon, the plans together what both filters allow,
+        a delta is too large, the plan's budget differs from the one it started with, the plan is closed by an
+        adoption, or the charge is a repetition; LedgerError when the file cannot be trusted or written. Nothing is
+        charged then.
         """
         with self._writing() as connection:
             book, hashes = self._read(connection)
