@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -33,7 +33,7 @@ from ..terms import PhantomData, TableData
 
 FOLDER = "medquorum-features"
 _BATCH = 32
-_FORMAT = "2"
+_FORMAT = "3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def key_of(study: Study, hospital: Hospital, source: str) -> str:
 def data_hash(study: Study, data: Path | None, hospitals: Sequence[Hospital]) -> str:
     """SHA-256, in hex, over the table and every image and mask that it names; over their recipe for phantoms."""
     digest = hashlib.sha256()
-    if isinstance(study.data, PhantomData) or data is None:
+    if not isinstance(study.data, TableData) or data is None:
         digest.update(repr((study.data, study.seed)).encode())
     else:
         digest.update((data / study.data.csv).read_bytes())
@@ -104,11 +104,13 @@ def load_images(
     hospitals: Sequence[Hospital],
     data: str,
     beside: Path,
+    work: Path,
     advance: Callable[[int], None],
 ) -> Images:
     """The images, from the cache in `beside`, or imported, computed and kept there.
 
-    `advance` is told how many are done. StudyError when what is kept cannot be read.
+    work: a folder on the same disk for what is not finished. `advance` is told how many are done. StudyError when what
+    is kept cannot be read.
     """
     net = release.network().eval()
     pooled = may_pool(study, release)
@@ -121,16 +123,16 @@ def load_images(
     )
     folder = beside / FOLDER / hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
     if not folder.exists():
+        place = work / "features"
+        place.mkdir(parents=True)
+        _make(study, release, net, pooled, hospitals, place, advance)
+        shutil.rmtree(place / "nodes")
+        for file in place.iterdir():
+            file.chmod(0o444)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-        try:
-            _make(study, release, net, pooled, hospitals, place, advance)
-            shutil.rmtree(place / "nodes")
-            for file in place.iterdir():
-                file.chmod(0o444)
+        # Another comparison may have made the same meanwhile: a folder with something in it is never replaced.
+        with suppress(OSError):
             place.rename(folder)
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
     return _read(folder)
 
 
@@ -154,6 +156,11 @@ def _make(
         site = open_site(study, hospital, number, place / "nodes" / str(number), len(hospitals), lambda _: None)
         try:
             left_out += [(one.source, one.reason) for one in site.intake.quarantined]
+            # A node stores equal files once; they are counted, for nothing is dropped silently.
+            settled = {case.row.source for case in site.cases} | {one.source for one in site.intake.quarantined}
+            left_out += [
+                (source, "another file has the same content") for source in sorted(hospital.truths.keys() - settled)
+            ]
             inputs = Inputs(site.node.store, release.card.transform)
             for start in range(0, len(site.cases), _BATCH):
                 batch = site.cases[start : start + _BATCH]

@@ -33,6 +33,8 @@ from .scoring import score
 from .table import tabulate
 
 SCHEMA = "medquorum.compare.manifest/1"
+# What a run that ended before its manifest was written may have left.
+_OURS = frozenset({"lock", "run.log", "work"})
 
 
 def private_modes() -> tuple[str, ...]:
@@ -90,7 +92,7 @@ def _all_cells(
     manifest = _manifest(study, content, options, out)
     release = starting_release(study)
     with stage_of(progress, "Prepare the images", sum(len(one.truths) for one in first)) as advance:
-        images = load_images(study, release, first, content, out.resolve().parent, advance)
+        images = load_images(study, release, first, content, out.resolve().parent, out / "work", advance)
     (out / "cells").mkdir(exist_ok=True)
     results: list[CellResult] = []
     for seed in options.of(study):
@@ -160,7 +162,7 @@ def study_hash(study: Study) -> str:
 
 def _require_study(study: Study, out: Path) -> None:
     kept = _kept(out)
-    if kept is None and any(path.name != "lock" for path in out.iterdir()):
+    if kept is None and any(path.name not in _OURS for path in out.iterdir()):
         raise StudyRefusedError(
             "the folder holds something else than a comparison", where=str(out), fix="choose another --out"
         )

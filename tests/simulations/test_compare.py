@@ -18,6 +18,7 @@ from medquorum.simulations.compare.cells import Cell, Figures, Refusal
 from medquorum.simulations.compare.folds import fold_of
 from medquorum.simulations.compare.running import Options, compare_cells, private_modes
 from medquorum.simulations.errors import StudyError, StudyRefusedError
+from medquorum.simulations.run import run_study
 from medquorum.simulations.study import load_study
 
 STUDY = """
@@ -191,7 +192,7 @@ def test_a_row_is_tested_on_patients_whom_nothing_was_trained_on(finished):
     first = list(running.collect(study, None, folder / "phantoms", lambda _: None))
     release = running.starting_release(study)
     content = features.data_hash(study, None, first)
-    images = features.load_images(study, release, first, content, folder, lambda _: None)
+    images = features.load_images(study, release, first, content, folder, folder / "work", lambda _: None)
     folds = [fold_of(study, seed, images, first, release) for seed in (3, 4)]
     for fold in folds:
         held = set(fold.patients[fold.test].tolist())
@@ -206,6 +207,26 @@ def test_a_row_is_tested_on_patients_whom_nothing_was_trained_on(finished):
             assert (rows.targets.regions[present].sum(dim=(1, 2, 3)) > 0).all()
             assert (rows.targets.regions[~present] == 0).all() and rows.targets.drawn.all()
     assert not np.array_equal(folds[0].test, folds[1].test)
+
+
+def test_without_noise_the_cells_are_what_a_whole_study_gets(finished):
+    """The same hospitals, readers who never err: store, workbench and all, and the ready rows, train the same model."""
+    comparison, folder, _ = finished
+    study = study_of(
+        folder / "study",
+        ("epsilon = 6.0", 'mode = "none"\nepsilon = 6.0'),
+        ("learning_rate = 0.05", "learning_rate = 0.05\nevaluation_bins = 0"),
+    )
+    result = run_study(study, None, folder / "whole")
+    assert all(site.effort.by_hand_errors == 0 for site in result.sites)
+    together, pooled = (cells.load(Cell(3, kind), folder / "out" / "cells").outcome for kind in ("federated", "pooled"))
+    assert together.auroc.value == pytest.approx(result.federated.value, abs=1e-9)
+    assert pooled.auroc.value == pytest.approx(result.pooled.value, abs=1e-9)
+    for site, own in zip(result.sites, together.own, strict=True):
+        assert (site.name, site.held_out_patients) == (own.name, own.patients)
+        if own.auroc is not None:
+            assert own.auroc.value == pytest.approx(site.auroc_after.value, abs=1e-9)
+    assert comparison.seeds[0] == result.seed
 
 
 def test_what_has_too_few_patients_says_refused_and_what_would_work(tmp_path):
@@ -253,6 +274,15 @@ def test_the_folder_of_another_study_is_refused(finished, tmp_path, change, said
     _, folder, _ = finished
     with pytest.raises(StudyRefusedError, match=said):
         compare_cells(study_of(tmp_path, change), None, folder / "out", OPTIONS)
+
+
+def test_what_a_failed_start_left_is_no_hindrance(tmp_path):
+    (tmp_path / "out" / "work" / "features").mkdir(parents=True)
+    (tmp_path / "out" / "run.log").write_text("a warning")
+    with pytest.raises(StudyError, match="a quorum of 3"):
+        compare_cells(study_of(tmp_path, ("quorum = 2", "quorum = 3")), None, tmp_path / "out", OPTIONS)
+    with pytest.raises(StudyError, match="a quorum of 3"):
+        compare_cells(study_of(tmp_path, ("quorum = 2", "quorum = 3")), None, tmp_path / "out", OPTIONS)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
