@@ -103,6 +103,31 @@ def roster(folder: Folder) -> None:
 
 
 @node.command()
+def budget(
+    folder: Folder,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Say what this site's privacy ledger has spent, and how many rounds are still affordable."""
+    import json
+    from dataclasses import asdict
+
+    from ...privacy.ledger import Ledger
+    from ..agreements import Agreements
+    from ..budget import budget as of
+    from ..budget import lines
+
+    ledger = Ledger.open(folder / "ledger.sqlite")
+    agreements = Agreements(folder / "agreements.sqlite")
+    try:
+        found = of(ledger, agreements)
+    finally:
+        agreements.close()
+    _say(json.dumps(asdict(found), indent=1) if as_json else "\n".join(lines(found)))
+
+
+@node.command()
 def run(folder: Folder) -> None:
     """Stay connected to the coordinator and answer its messages, until stopped by a signal."""
     from ..answering import reply
