@@ -7,64 +7,26 @@ from pathlib import Path
 
 import hospitals
 import pytest
+from encrypted import Network
 
-from medquorum.client.aggregation import Part
-from medquorum.client.network.secure import secure_side
 from medquorum.client.node import Node
 from medquorum.client.policy import Policy
 from medquorum.models.checkpoint import Release
-from medquorum.privacy import roster as rosters
 from medquorum.privacy.accounting import epsilon, plan_epsilon
-from medquorum.privacy.aggregation import CoordinatorAggregation, SiteAggregation
 from medquorum.privacy.events import plan_events
-from medquorum.privacy.identity import Identity, fingerprint
 from medquorum.privacy.plan import Plan
-from medquorum.privacy.ranges import value_range, whole_numbers
-from medquorum.privacy.secure_aggregation import SecureCoordinator, Terms
-from medquorum.server.aggregation import Gathering
 from medquorum.server.errors import QuorumError
 from medquorum.server.outcome import Outcome
 from medquorum.simulations.engine import federate
 from medquorum.simulations.engine.federate import SETTINGS
 
-SITES = {"a": 8, "b": 6, "c": 7, "d": 8}
-
-
-class Network:
-    """The sites' identities on one roster, and both sides of the encrypted sum among them."""
-
-    def __init__(self) -> None:
-        self.identities = {name: Identity.create() for name in SITES}
-        self.roster = rosters.found("tests", "a", self.identities["a"].public, at=1)
-        for name in "bcd":
-            key = self.identities[name].public
-            self.roster = rosters.admit_by_word(self.roster, name, key, " ".join(fingerprint(key)), at=2)
-
-    def site(self, part: Part) -> SiteAggregation:
-        return secure_side(self.identities[part.site], lambda: self.roster, 3)(part)
-
-    def coordinator(self, gathering: Gathering) -> CoordinatorAggregation:
-        plan = gathering.plan
-        terms = Terms(
-            consortium=plan.consortium,
-            plan_hash=plan.hash,
-            purpose=gathering.purpose,
-            round=gathering.round,
-            attempt=gathering.attempt,
-            sites=plan.sites,
-            quorum=plan.quorum,
-            length=gathering.length,
-            value_range=value_range(plan, gathering.purpose),
-            content=gathering.model,
-            whole=whole_numbers(plan, gathering.purpose),
-        )
-        return SecureCoordinator(terms, gathering.cohort, self.roster)
+SITES = {"a": 4, "b": 3, "c": 4, "d": 3}
 
 
 def nodes(folder: Path, policy: Policy = hospitals.OPEN_POLICY) -> dict[str, Path]:
     """Four hospitals' folders, laid out alike each time."""
     for name, patients in SITES.items():
-        hospitals.make_node(folder / name, name, patients, held_out=2, policy=policy).close()
+        hospitals.make_node(folder / name, name, patients, held_out=1, images=1, policy=policy).close()
     return {name: folder / name for name in SITES}
 
 
@@ -79,6 +41,7 @@ def plan(release: Release) -> Plan:
         release,
         SITES,
         quorum=3,
+        rounds=2,
         training=hospitals.make_training(local_steps=1, server_momentum=0.5),
         privacy=hospitals.make_privacy(mode="distributed", colluding=1, noise_multiplier=1.5),
         evaluation=None,
@@ -106,7 +69,7 @@ def test_plain_and_encrypted_sums_end_in_the_same_model_bit_for_bit(
     tmp_path: Path, plan: Plan, release: Release
 ) -> None:
     plain, folders = run(plan, release, tmp_path / "plain", None)
-    secure, _ = run(plan, release, tmp_path / "secure", Network())
+    secure, _ = run(plan, release, tmp_path / "secure", Network(SITES))
     assert [log.survivors for log in secure.rounds] == [tuple(SITES)] * plan.rounds
     records = [one.release.card.training[-1] for one in (plain, secure)]
     assert [(one.mode, one.relation, one.colluding, one.aggregation) for one in records] == [
