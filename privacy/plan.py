@@ -261,33 +261,9 @@ class Plan:
                     f"choose a delta below {1.0 / site.patients:.2g}; {0.1 / site.patients:.1g} would do",
                 )
         if self.privacy.mode == "distributed":
-            self._check_distributed()
+            require_shared_noise(self.training, self.rounds, self.quorum, self.privacy.colluding)
         if self.evaluation is not None:
             self._check_evaluation(self.evaluation)
-
-    def _check_distributed(self) -> None:
-        """One step a round, and nothing that a site would remember: the optimiser's state lies at the coordinator."""
-        training, colluding = self.training, self.privacy.colluding
-        _require(
-            training.local_steps == 1,
-            f"local_steps is {training.local_steps} in mode 'distributed', where only a single step's sum is noised",
-            f"plan local_steps 1 and {self.rounds * training.local_steps} rounds, or mode 'local'",
-        )
-        _require(
-            training.momentum == 0.0,
-            f"momentum is {training.momentum} at the sites in mode 'distributed'",
-            f"plan momentum 0 and server_momentum {training.momentum:g}",
-        )
-        _require(
-            training.strategy != "fedprox" and training.proximal == 0.0,
-            "a proximal term in mode 'distributed', where a site's one step starts at the shared model",
-            "use fedavg or fedadam, and proximal 0",
-        )
-        _require(
-            colluding < self.quorum,
-            f"{colluding} colluding sites and a quorum of {self.quorum}: no honest share of the noise would be left",
-            f"state at most {self.quorum - 1} colluding sites",
-        )
 
     def _check_evaluation(self, terms: EvaluationTerms) -> None:
         """Noise where there is privacy, enough sites to hide among, and delta below the inverse of every cell."""
@@ -342,3 +318,28 @@ class Plan:
             if one.name == site:
                 return one.patients
         raise PlanError(f"the plan does not name site {site!r}", where="plan")
+
+
+def require_shared_noise(training: TrainingTerms, rounds: int, quorum: int, colluding: int) -> None:
+    """Raise PlanError for terms that mode "distributed" cannot carry: it takes one step a round and nothing that a site
+    would remember (the optimiser's state lies at the coordinator), and one honest share of the noise."""
+    _require(
+        training.local_steps == 1,
+        f"local_steps is {training.local_steps} in mode 'distributed', where only a single step's sum is noised",
+        f"plan local_steps 1 and {rounds * training.local_steps} rounds, or mode 'local'",
+    )
+    _require(
+        training.momentum == 0.0,
+        f"momentum is {training.momentum} at the sites in mode 'distributed'",
+        f"plan momentum 0 and server_momentum {training.momentum:g}",
+    )
+    _require(
+        training.strategy != "fedprox" and training.proximal == 0.0,
+        "a proximal term in mode 'distributed', where a site's one step starts at the shared model",
+        "use fedavg or fedadam, and proximal 0",
+    )
+    _require(
+        colluding < quorum,
+        f"{colluding} colluding sites and a quorum of {quorum}: no honest share of the noise would be left",
+        f"state at most {quorum - 1} colluding sites",
+    )

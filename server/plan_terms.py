@@ -15,8 +15,19 @@ from typing import Literal, cast, get_args
 from ..models.card import Architecture, Backbone, InputTransform, ModelCard, Pooling, Weights
 from ..models.checkpoint import Release
 from ..models.network import build
+from ..privacy.accounting import plan_epsilon
 from ..privacy.calibration import calibrated_evaluation, calibrated_terms
-from ..privacy.plan import EvaluationTerms, Gate, Mode, Plan, PlanSite, PrivacyTerms, Strategy, TrainingTerms
+from ..privacy.plan import (
+    EvaluationTerms,
+    Gate,
+    Mode,
+    Plan,
+    PlanSite,
+    PrivacyTerms,
+    Strategy,
+    TrainingTerms,
+    require_shared_noise,
+)
 from ..privacy.recipe import PLAIN, Recipe, Schedule
 from ..task import Task
 from ..toml_table import Table
@@ -127,8 +138,9 @@ class PlanTerms:
         privacy: PrivacyTerms,
         seed: int,
     ) -> Plan:
-        """The whole plan; PlanError where its parts do not go together."""
-        return Plan(
+        """The whole plan; PlanError where its parts do not go together, UnaccountableError where it costs more than it
+        states or no site could account for it: what every node checks before it agrees."""
+        plan = Plan(
             consortium=consortium,
             name=name,
             task=task,
@@ -141,6 +153,8 @@ class PlanTerms:
             evaluation=self.evaluation(privacy, len(task.findings)),
             seed=seed,
         )
+        plan_epsilon(plan)
+        return plan
 
     def evaluation(self, privacy: PrivacyTerms, findings: int) -> EvaluationTerms | None:
         """What is asked about held-out patients, with noise calibrated to the plan's budget; None for nothing."""
@@ -225,6 +239,9 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
         # Over a real network now and then a round has to be attempted again; in simulation none does.
         spare_rounds=table.whole("spare_rounds", 0 if simulated else math.ceil(rounds / 10), high=10_000),
     )
+    if mode == "distributed":
+        with table.checked("privacy.mode"):
+            require_shared_noise(terms.training(), rounds, terms.quorum, terms.colluding)
     privacy.done()
     table.done()
     return terms

@@ -8,7 +8,9 @@ import pytest
 from hospitals import TASK, make_release
 
 from medquorum.models import checkpoint
+from medquorum.privacy.accounting import plan_epsilon
 from medquorum.privacy.calibration import steps_within
+from medquorum.privacy.errors import UnaccountableError
 from medquorum.privacy.plan import Plan
 from medquorum.server.errors import PlanFileError
 from medquorum.server.plan_file import load_plan
@@ -41,6 +43,7 @@ patients = 10
 name = "south"
 patients = 30
 """
+SHARED = '[plan.privacy]\nmode = "distributed"'
 
 
 def written(folder: Path, text: str) -> Path:
@@ -71,6 +74,21 @@ def test_the_noise_leaves_room_for_rounds_that_are_attempted_again(tmp_path: Pat
     assert (fitting(spare), fitting(exact)) == (3, 2)
 
 
+def test_a_plan_may_share_its_noise_and_states_against_how_many_colluders(tmp_path: Path) -> None:
+    shared = PLAN.replace("rounds = 2", "rounds = 2\nserver_momentum = 0.5").replace(
+        "[plan.privacy]", f"{SHARED}\ncolluding = 1"
+    )
+    plan, _ = load_plan(written(tmp_path, shared), "chest")
+    assert (plan.privacy.mode, plan.privacy.colluding, plan.training.server_momentum) == ("distributed", 1, 0.5)
+    local, _ = load_plan(written(tmp_path, PLAN), "chest")
+    assert plan.privacy.noise_multiplier == pytest.approx(local.privacy.noise_multiplier, rel=1e-4)
+    assert plan_epsilon(plan) <= 8.0
+    # Four sites, of whom three open a sum: two colluders would be one too many for the masked sum.
+    four = shared.replace("colluding = 1", "colluding = 2") + '[[sites]]\nname = "west"\npatients = 30\n'
+    with pytest.raises(UnaccountableError, match="colluding = 1 or fewer"):
+        load_plan(written(tmp_path, four), "chest")
+
+
 def test_a_release_may_come_from_a_folder_beside_the_file(tmp_path: Path) -> None:
     release = make_release()
     checkpoint.save(release, tmp_path / "start")
@@ -90,6 +108,15 @@ def test_a_release_may_come_from_a_folder_beside_the_file(tmp_path: Path) -> Non
         ("rounds = 2", "rounds = 2\nevaluation_bins = 10\ngate_max_fall = 2", "plan.gate_max_fall", "0.99"),
         ("rounds = 2", "rounds = 2\ngate_tolerated = 2", "plan.gate_tolerated", "one of"),
         ("epsilon = 8.0", 'mode = "none"', "plan.privacy.mode", "local"),
+        ("epsilon = 8.0", 'mode = "distributed"\ncolluding = 3', "plan.privacy.mode", "at most 2 colluding"),
+        ("quorum = 3\n[plan.privacy]", f"quorum = 3\nlocal_steps = 5\n{SHARED}", "plan.privacy.mode", "10 rounds"),
+        (
+            "quorum = 3\n[plan.privacy]",
+            f"quorum = 3\nmomentum = 0.9\n{SHARED}",
+            "plan.privacy.mode",
+            "server_momentum 0.9",
+        ),
+        ("epsilon = 8.0", "colluding = 1", "plan.privacy.colluding", "one of"),
         ("epsilon = 8.0", "epsilon = 0.001", "plan", "maximum"),
         ("epsilon = 8.0", "delta = 0.2", "plan", "delta below"),
         ('name = "south"', 'name = "east"', "sites[3].name", "once"),
