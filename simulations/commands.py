@@ -18,6 +18,7 @@ import typer
 from .compare.commands import compare
 from .errors import StudyError
 from .options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
+from .published.commands import published
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -28,6 +29,7 @@ simulate = typer.Typer(no_args_is_help=True, help="Run federations of many hospi
 
 
 simulate.command("compare")(compare)
+simulate.command("published")(published)
 
 
 class Engine(StrEnum):
@@ -169,7 +171,7 @@ def _next_steps(made: Report, written: Written, study: Study) -> list[tuple[str,
             f"medquorum simulate run {path.stem} --data FOLDER",
         )
         for path in sorted(STUDIES.glob("*.toml"))
-        if path != study.file
+        if path not in (study.file, bundled("mnist"))  # digits: for `simulate published`
     ]
     return steps
 

@@ -18,7 +18,7 @@ from .errors import StudyError
 from .partition import Label, divide_patients
 from .phantoms.hospital import write_hospital
 from .study import Study
-from .terms import LabelRule, PhantomData, TableData
+from .terms import ArrayData, LabelRule, PhantomData, TableData
 
 BitMask = NDArray[np.bool_]
 
@@ -62,6 +62,12 @@ def collect(study: Study, data: Path | None, out: Path, advance: Callable[[int],
     """
     if isinstance(study.data, PhantomData):
         return _phantoms(study, study.data, out, advance)
+    if isinstance(study.data, ArrayData):
+        raise StudyError(
+            "this study's images are arrays without patients' files, for checks against published figures",
+            where=str(study.file),
+            fix="medquorum simulate published, with the same study and --data",
+        )
     if data is None:
         raise StudyError(
             "this study reads a folder of images and none is given", where=str(study.file), fix="add --data DIR"

@@ -67,7 +67,7 @@ def run_study(
         # Before anything is imported or trained: a budget that cannot work is said with the figures that would.
         privacy = privacy_terms(study, [planned_nominal(study, hospital) for hospital in hospitals])
         sites = _imported(study, hospitals, out, stages, stack)
-        release = starting_release(study)
+        release = starting_release(study, out.resolve().parent)
         plan = make_plan(study, release, sites, privacy)
         before = _proposed(study, sites, [release] * len(sites), "Propose with the starting model", stages)
         by_hand = _read_by_hand(study, sites, stages)

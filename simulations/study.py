@@ -20,12 +20,14 @@ from .phantoms.findings import PLANTERS
 from .phantoms.hospital import PhantomHospital
 from .phantoms.vendor import VENDORS
 from .terms import (
+    ArrayData,
     CellSettings,
     Compare,
     Cost,
     LabelRule,
     PartitionKind,
     PhantomData,
+    Pretraining,
     ReaderTerms,
     RegionKind,
     SiteTerms,
@@ -33,6 +35,7 @@ from .terms import (
 )
 
 STUDIES = Path(__file__).parent / "studies"
+_KINDS = ("phantoms", "table", "dicom", "idx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,14 @@ class Study:
     name: str
     description: str
     seed: int
-    data: PhantomData | TableData
+    data: PhantomData | TableData | ArrayData
     sites: SiteTerms
     task: Task
     model: ModelTerms
     plan: PlanTerms
     readers: ReaderTerms
     compare: Compare
+    pretraining: Pretraining | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -73,7 +77,8 @@ def load_study(file: Path, seed: int | None = None) -> Study:
     root = Table.read(file, StudyError, "study")
     about = root.table("study")
     written_seed = about.whole("seed", 0)
-    task, rules = _task(root.table("task"), from_table=_kind(root) != "phantoms")
+    task, rules = _task(root.table("task"), _kind(root))
+    pretraining = root.table("pretraining") if root.has("pretraining") else None
     study = Study(
         file=file,
         name=about.text("name"),
@@ -86,6 +91,7 @@ def load_study(file: Path, seed: int | None = None) -> Study:
         plan=read_plan(root.table("plan"), len(task.findings), simulated=True),
         readers=_readers(root.table("readers", required=False)),
         compare=_compare(root.table("compare", required=False)),
+        pretraining=None if pretraining is None else _pretraining(pretraining, task),
     )
     about.done()
     root.done()
@@ -102,17 +108,19 @@ def load_study(file: Path, seed: int | None = None) -> Study:
 
 
 def _kind(root: Table) -> str:
-    return root.table("data").text("kind", choices=("phantoms", "table", "dicom"))
+    return root.table("data").text("kind", choices=_KINDS)
 
 
-def _task(table: Table, from_table: bool) -> tuple[Task, tuple[LabelRule, ...]]:
+def _task(table: Table, kind: str) -> tuple[Task, tuple[LabelRule, ...]]:
     findings: list[Finding] = []
     rules: list[LabelRule] = []
     for one in table.tables("findings"):
         key, scheme, code, meaning = one.text("key"), one.text("scheme"), one.text("code"), one.text("meaning")
         with one.checked("key"):
             findings.append(Finding(key, scheme, code, meaning))
-        if from_table:
+        if kind == "idx":
+            rules.append(LabelRule("", (str(one.whole("label", high=255)),), ("*",), ""))
+        elif kind != "phantoms":
             rule = LabelRule(one.text("column"), one.texts("present"), one.texts("absent"), one.text("separator", ""))
             shared = sorted(set(rule.present) & set(rule.absent))
             if shared:
@@ -126,8 +134,10 @@ def _task(table: Table, from_table: bool) -> tuple[Task, tuple[LabelRule, ...]]:
     return task, tuple(rules)
 
 
-def _data(table: Table, task: Task, rules: tuple[LabelRule, ...]) -> PhantomData | TableData:
-    kind = table.text("kind", choices=("phantoms", "table", "dicom"))
+def _data(table: Table, task: Task, rules: tuple[LabelRule, ...]) -> PhantomData | TableData | ArrayData:
+    kind = table.text("kind", choices=_KINDS)
+    if kind == "idx":
+        return _arrays(table, rules)
     if kind == "phantoms":
         hospitals: list[PhantomHospital] = []
         for key in task.keys:
@@ -176,11 +186,48 @@ def _data(table: Table, task: Task, rules: tuple[LabelRule, ...]) -> PhantomData
     return data
 
 
+def _arrays(table: Table, rules: tuple[LabelRule, ...]) -> ArrayData:
+    values = tuple(int(rule.present[0]) for rule in rules)
+    if len(set(values)) < len(values):
+        raise table.fault("kind", "two findings have one label", "give each finding of the task its own label")
+    data = ArrayData(
+        images=table.text("images"),
+        labels=table.text("labels"),
+        test_images=table.text("test_images"),
+        test_labels=table.text("test_labels"),
+        values=values,
+    )
+    table.done()
+    return data
+
+
+def _pretraining(table: Table, task: Task) -> Pretraining:
+    kind = table.text("kind", choices=("fonts", "phantoms"))
+    known = tuple(PLANTERS) if kind == "phantoms" else tuple("0123456789")
+    shows = table.texts("shows")
+    for each in shows:
+        if each not in known:
+            raise table.fault("shows", f"{kind} cannot show {each!r}", nearest(each, known))
+    if len(shows) != len(task.findings):
+        raise table.fault("shows", f"{len(shows)} for {len(task.findings)} findings", "name one for each, in order")
+    terms = Pretraining(
+        kind="phantoms" if kind == "phantoms" else "fonts",
+        shows=shows,
+        images=table.whole("images", low=1, high=10_000_000),
+        epochs=table.whole("epochs", 1, low=1, high=10_000),
+        learning_rate=table.number("learning_rate", 0.004, low=1e-9),
+    )
+    table.done()
+    return terms
+
+
 def _sites(table: Table, kind: str) -> SiteTerms:
     phantoms = kind == "phantoms"
     partition: PartitionKind = "column"
     if not phantoms:
-        partition = cast(PartitionKind, table.text("partition", choices=("column", "iid", "dirichlet", "sizes")))
+        drawn = ("iid", "dirichlet", "sizes")
+        choices = drawn if kind == "idx" else ("column", *drawn)  # idx files have no column to divide by
+        partition = cast(PartitionKind, table.text("partition", choices=choices))
     names = () if phantoms else table.texts("names", ())
     sizes: tuple[float, ...] = ()
     alpha = 1.0

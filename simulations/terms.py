@@ -46,6 +46,35 @@ class TableData:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrayData:
+    """Images and labels in four files of the idx format (plain or gzip), relative to the data folder; every image is a
+    patient of its own. The test files belong to no hospital: they are only for checks against published figures.
+    values: for each finding of the task, the label that says it is present; every other says it is absent."""
+
+    images: str
+    labels: str
+    test_images: str
+    test_labels: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """Training of the starting model on generated images (see pretraining).
+
+    kind: "fonts" renders digits, from fonts and pen strokes; "phantoms" draws chest radiographs. shows: for each
+    finding of the task, the digit ("0" to "9") or the finding of PLANTERS that stands for it. images: in an epoch.
+    epochs: rendered digits are drawn anew in each, phantoms are the same in all. learning_rate: of Adam, at first.
+    """
+
+    kind: Literal["fonts", "phantoms"]
+    shows: tuple[str, ...]
+    images: int
+    epochs: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class SiteTerms:
     """How data become hospitals: the partition and its settings, the share of each hospital's patients held out, and
     the multiple to which the declared patient counts are rounded (to the nearest, at least one multiple)."""

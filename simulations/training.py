@@ -16,6 +16,7 @@ from ..server.outcome import Outcome
 from ..server.progress import Event, RoundFinished
 from .engine import EngineName, federate, processes
 from .engine.federate import SETTINGS
+from .pretraining import pretrained
 from .sites import Site, apart
 from .study import Study
 
@@ -23,9 +24,11 @@ POOLED_BATCH = 32
 """Patients in one step of the pooled comparison."""
 
 
-def starting_release(study: Study) -> Release:
-    """The release that every training of the study starts from."""
-    return study.model.release(study.task, study.seed)
+def starting_release(study: Study, beside: Path) -> Release:
+    """The release that every training of the study starts from: random, packaged, or trained on generated images, in
+    which case it is kept in `beside`."""
+    release = study.model.release(study.task, study.seed)
+    return release if study.pretraining is None else pretrained(release, study.pretraining, study.seed, beside)
 
 
 def privacy_terms(study: Study, nominal: Sequence[int]) -> PrivacyTerms:

@@ -21,6 +21,7 @@ from ...client.training_set import TrainingSet
 from ...models.checkpoint import Release
 from ...privacy.ledger import Ledger
 from ...privacy.plan import Plan, PlanSite
+from ...server.progress import Watcher, silent
 from ..engine import federate
 from ..engine.federate import SETTINGS
 from ..study import Study
@@ -101,8 +102,9 @@ def plan_of(fold: Fold, cell: Cell) -> Plan:
     )
 
 
-def train(fold: Fold, cell: Cell, sets: Sequence[TrainingSet], folder: Path) -> Trained:
-    """Train a cell; `sets` are all hospitals' rows, aligned with the fold's; `folder` is for what it leaves on disk."""
+def train(fold: Fold, cell: Cell, sets: Sequence[TrainingSet], folder: Path, on_event: Watcher = silent) -> Trained:
+    """Train a cell; `sets` are all hospitals' rows, aligned with the fold's; `folder` is for what it leaves on disk;
+    `on_event` watches a federation's rounds."""
     plan = plan_of(fold, cell)
     if cell.kind == "pooled":
         return Trained(train_pooled(fold.study, sets, plan, fold.release, lambda _: None), plan, None)
@@ -114,7 +116,7 @@ def train(fold: Fold, cell: Cell, sets: Sequence[TrainingSet], folder: Path) -> 
                 nodes[ward.name] = node = _node(folder / f"site{number + 1}", fold, ward, rows, plan)
                 stack.callback(node.close)
         settings = replace(SETTINGS, synthetic=fold.study.synthetic)
-        release = federate(nodes, plan, fold.release, folder / "run", settings=settings).release
+        release = federate(nodes, plan, fold.release, folder / "run", on_event=on_event, settings=settings).release
         spent = None if plan.privacy.mode == "none" else max(node.ledger.spent() for node in nodes.values())
     return Trained(release, plan, spent)
 

@@ -90,7 +90,7 @@ def _all_cells(
         content = data_hash(study, data, first)
         advance(0)
     manifest = _manifest(study, content, options, out)
-    release = starting_release(study)
+    release = starting_release(study, out.resolve().parent)
     with stage_of(progress, "Prepare the images", sum(len(one.truths) for one in first)) as advance:
         images = load_images(study, release, first, content, out.resolve().parent, out / "work", advance)
     (out / "cells").mkdir(exist_ok=True)
@@ -117,7 +117,7 @@ def _seed(
     found = {cell: cells.load(cell, out / "cells") for cell in wanted}
     missing = [cell for cell, result in found.items() if result is None]
     if missing:
-        release = starting_release(replace(study, seed=seed))
+        release = starting_release(replace(study, seed=seed), out.resolve().parent)
         fold = fold_of(study, seed, images, hospitals, release)
         sets = [fold.rows(ward) for ward in fold.wards]
         for number, cell in enumerate(missing, start=len(wanted) - len(missing)):
@@ -156,7 +156,17 @@ def _held(out: Path) -> Generator[None]:
 def study_hash(study: Study) -> str:
     """SHA-256, in hex, over all of the study that decides a cell's figures."""
     plan = replace(study.plan, mode="none", epsilon=1.0, epsilon_cap=1.0, evaluation_bins=0)
-    words = (study.seed, study.data, study.sites, study.task, study.model, plan, study.readers.regions, study.compare)
+    words = (
+        study.seed,
+        study.data,
+        study.sites,
+        study.task,
+        study.model,
+        plan,
+        study.readers.regions,
+        study.compare,
+        study.pretraining,
+    )
     return hashlib.sha256(repr(words).encode()).hexdigest()
 
 

@@ -190,7 +190,7 @@ def test_a_row_is_tested_on_patients_whom_nothing_was_trained_on(finished):
     _, folder, _ = finished
     study = study_of(folder)
     first = list(running.collect(study, None, folder / "phantoms", lambda _: None))
-    release = running.starting_release(study)
+    release = running.starting_release(study, folder)
     content = features.data_hash(study, None, first)
     images = features.load_images(study, release, first, content, folder, folder / "work", lambda _: None)
     folds = [fold_of(study, seed, images, first, release) for seed in (3, 4)]
