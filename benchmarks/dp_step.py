@@ -126,6 +126,14 @@ class Subject:
         self.bare.zero_grad()  # at the end, so that the memory of the gradients counts as the step's
         return torch.zeros(0)
 
+    def plain_error(self) -> float:
+        """What single precision alone costs: plain training's gradient beside float64."""
+        F.cross_entropy(self.bare(self.images), self.labels).backward()
+        found = _flat(self.bare, {n: p.grad for n, p in self.bare.named_parameters()})
+        self.bare.zero_grad()
+        expected = self.gradients.mean(dim=0)
+        return float((found.double() - expected).norm() / expected.norm())
+
     def opacus(self, way: str) -> Step:
         """One clipped sum by Opacus, on a copy of the network."""
         net = copy.deepcopy(self.bare)
@@ -230,6 +238,7 @@ def cells_of(subject: Subject, threads: int, runs: int, ways: Sequence[str]) -> 
         error = subject.error(ours(), subject.clip * (1.0 - MARGIN))
         found.append(_time(name, subject, ours, subject.plain, PLAIN, runs))
         found.append(_memory(name, ours, subject.plain, PLAIN, runs))
+        found.append(_error(name, error, subject.plain_error(), PLAIN))
         for way in ways:
             label = f"Opacus, {way}"
             try:
@@ -242,10 +251,14 @@ def cells_of(subject: Subject, threads: int, runs: int, ways: Sequence[str]) -> 
                 say(reason)
                 NOTES.append(reason)
                 continue
-            ratio = error / theirs if theirs else math.inf
-            found.append(Cell(f"{name}: error", error, theirs, label, "relative error", ratio, 1, (ratio, ratio)))
-            say(f"{name}: error {error:.2g} against {theirs:.2g} by {label}")
+            found.append(_error(name, error, theirs, label))
     return found
+
+
+def _error(name: str, ours: float, theirs: float, label: str) -> Cell:
+    ratio = ours / theirs if theirs else math.inf
+    say(f"{name}: error {ours:.2g} against {theirs:.2g} by {label}")
+    return Cell(f"{name}: error", ours, theirs, label, "relative error", ratio, 1, (ratio, ratio))
 
 
 def _time(name: str, subject: Subject, ours: Step, theirs: Step, label: str, runs: int) -> Cell:

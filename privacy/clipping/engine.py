@@ -40,7 +40,7 @@ class ExactGradients:
         self._rules: dict[str, Rule] = {}
         self._tape: Tape | None = None
         self._anchor = torch.zeros((), requires_grad=True)
-        self._summed = self._apart = False
+        self._summed = self._apart = self._probed = False
 
     def clipped_sum(self, batch: PatientRows, clip: float, normalised: bool = False) -> ClippedSum:
         """Sum the gradients of the batch's patients, each scaled to a norm of at most clip x (1 - 10^-3) (`scales`).
@@ -93,7 +93,7 @@ class ExactGradients:
         self._tape = tape
         try:
             losses = losses_of(self._image_losses, rows)
-            if losses.requires_grad and tape.checking and len(rows) > 1:
+            if losses.requires_grad and not self._probed and rows.numel() > 1:
                 self._probe(tape, losses)
             if losses.requires_grad:
                 (losses * weights.to(losses)).sum().backward()
@@ -128,6 +128,7 @@ class ExactGradients:
                 refuse_mixed_rows(name, leaf.grad)
                 leaf.grad = None
         tape.probing = False
+        self._probed = True
         self._forget()
 
     def _forget(self) -> None:
@@ -212,7 +213,9 @@ class ExactGradients:
     ) -> Tensor:
         copies: dict[str, Tensor] = {}
         for which in ("weight", "bias"):
-            parameter = cast(nn.Parameter, getattr(layer, which))
+            parameter = cast(nn.Parameter | None, getattr(layer, which))
+            if parameter is None:
+                continue
             if tape.checking:  # autograd goes on through the copies to the parameter
                 copies[which] = parameter.expand(x.shape[0], -1)
             else:
@@ -221,7 +224,7 @@ class ExactGradients:
                 copies[which].retain_grad()
                 tape.leaves.append((names[which], copies[which]))
         groups = layer.num_groups if isinstance(layer, nn.GroupNorm) else layer.num_features
-        return folded_group_norm(x, groups, copies["weight"], copies["bias"], layer.eps)
+        return folded_group_norm(x, groups, copies.get("weight"), copies.get("bias"), layer.eps)
 
 
 def _rule(name: str, layer: nn.Module, kind: Kind) -> Rule:

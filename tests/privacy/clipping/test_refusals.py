@@ -110,6 +110,17 @@ def test_layers_that_mix_the_images() -> None:
         attempt(net, lambda x: net(x) - net(x).mean(dim=0).detach() + net(x).mean(dim=0))
 
 
+def test_mixed_images_of_a_single_patient_are_noticed() -> None:
+    net = nn.Linear(4, 2)
+
+    def losses(rows: Tensor) -> Tensor:
+        return net(INPUTS[rows].transpose(0, 1)).transpose(0, 1).flatten(1).square().sum(dim=1)
+
+    alone = PatientRows(np.arange(3), np.array([0, 3]))
+    with hooked(net, losses, 8) as gradients, pytest.raises(UnaccountableError, match="other images"):
+        gradients.clipped_sum(alone, 1.0)
+
+
 def test_a_parameter_used_outside_its_layer_is_noticed_in_any_step() -> None:
     net = nn.Linear(4, 2)
     decay = 0.0
