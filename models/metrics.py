@@ -27,21 +27,6 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:
     return float((below + up_to).mean() / (2.0 * len(negatives)))
 
 
-def auroc_from_histograms(negative: ArrayLike, positive: ArrayLike) -> float | None:
-    """The same from score histograms over equal bins, rising: scores in one bin count as ties.
-
-    Counts may be noised: what is below zero counts as zero. None when one class is empty.
-    """
-    n = np.maximum(np.asarray(negative, dtype=np.float64), 0.0)
-    p = np.maximum(np.asarray(positive, dtype=np.float64), 0.0)
-    if n.shape != p.shape or n.ndim != 1:
-        raise ModelError(f"histograms of {n.shape} and {p.shape}", where="auroc", fix="give two of the same bins")
-    if n.sum() <= 0.0 or p.sum() <= 0.0:
-        return None
-    below = np.cumsum(n) - n
-    return float((p * (below + 0.5 * n)).sum() / (n.sum() * p.sum()))
-
-
 def dice(first: ArrayLike, second: ArrayLike) -> float:
     """The Dice coefficient of two masks of one shape; 1 when both are empty."""
     a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medquorum.models.errors import ModelError
-from medquorum.models.metrics import auroc, auroc_from_histograms, bootstrap_by_patient, dice, pointing_hit
+from medquorum.models.metrics import auroc, bootstrap_by_patient, dice, pointing_hit
 
 cases = st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=0, max_size=40)
 
@@ -32,23 +32,6 @@ def test_auroc_is_the_share_of_ordered_pairs_with_ties_as_halves(rows: list[tupl
         assert found == pytest.approx(expected, abs=1e-12)
 
 
-@given(cases)
-def test_histograms_give_the_auroc_of_the_binned_scores(rows: list[tuple[int, bool]]) -> None:
-    scores, labels = np.array([s for s, _ in rows], dtype=int), np.array([y for _, y in rows], dtype=bool)
-    negative = np.bincount(scores[~labels] + 5, minlength=11)
-    positive = np.bincount(scores[labels] + 5, minlength=11)
-    expected = auroc(scores, labels)
-    found = auroc_from_histograms(negative, positive)
-    assert (found is None) == (expected is None)
-    if expected is not None:
-        assert found == pytest.approx(expected, abs=1e-12)
-
-
-def test_noised_counts_below_zero_count_as_zero() -> None:
-    assert auroc_from_histograms([5.0, -3.0], [-2.0, 4.0]) == 1.0
-    assert auroc_from_histograms([-1.0, -1.0], [1.0, 1.0]) is None
-
-
 def test_dice_and_pointing_by_hand() -> None:
     a, b = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
     assert dice(a, b) == 1.0
@@ -67,8 +50,6 @@ def test_arrays_that_do_not_fit_are_named() -> None:
         dice(np.zeros((2, 2)), np.zeros((3, 2)))
     with pytest.raises(ModelError, match="restore the map"):
         pointing_hit(np.zeros((2, 2)), np.zeros((3, 2)))
-    with pytest.raises(ModelError, match="same bins"):
-        auroc_from_histograms([1.0], [1.0, 2.0])
 
 
 def test_bootstrap_draws_patients_not_rows() -> None:

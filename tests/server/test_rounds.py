@@ -64,6 +64,7 @@ class Site:
         self.refuse: Callable[[Step], str] = lambda step: ""
         self.steps: list[Step] = []
         self.invitations = 0
+        self.gated = False
         self.vote: bool | None = None
 
     def answer(self, kind: Kind, body: bytes) -> bytes:
@@ -86,9 +87,8 @@ class Site:
             return np.full(D, self.nominal * self.shift)
         # One absent patient in bin 1 and one present patient in bin 2 for each nominal patient: AUROC 1.
         counts = self.nominal * np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0])
-        return evaluation.with_votes(
-            PLAN if self.vote is None else GATED, UNIT * counts, self.vote if step.round else None
-        )
+        plan = GATED if self.gated else PLAN
+        return evaluation.with_votes(plan, UNIT * counts, self.vote if step.round else None)
 
 
 class Network(LocalGrid):
@@ -155,6 +155,54 @@ def test_fedavg_is_the_mean_weighted_by_nominal_patients(tmp_path: Path) -> None
     record = outcome.release.card.training[-1]
     assert (record.sites, record.nominal_patients, record.rounds) == (("a", "b", "c"), (10, 30, 60), 2)
     assert (record.epsilon, record.aggregation, record.plan_hash) == (8.0, "plain", PLAN.hash.hex())
+
+
+@pytest.mark.parametrize(("votes", "reason"), [((True, False, None), ""), ((False, False, True), "2 of 3 sites voted")])
+def test_a_gate_keeps_back_what_more_sites_than_tolerated_vote_against(
+    tmp_path: Path, votes: tuple[bool | None, ...], reason: str
+) -> None:
+    network = Network(sites())
+    for site, vote in zip(network.sites.values(), votes, strict=True):
+        site.vote, site.gated = vote, True
+    events: list[progress.Event] = []
+    outcome = carry_out(tmp_path, network, GATED, watch=events.append)
+    assert reason in outcome.gated and bool(outcome.gated) == bool(reason)
+    assert (tmp_path / ("gated" if reason else "final")).is_dir()
+    assert not (tmp_path / ("final" if reason else "gated")).exists()
+    assert events[-1] == progress.RunFinished(outcome.release.hash.hex(), outcome.gated)
+    assert [log.evaluation is None for log in outcome.rounds] == [True, False]
+    assert carry_out(tmp_path, network, GATED).gated == outcome.gated
+
+
+def test_a_gate_that_nobody_could_judge_stays_shut_and_a_lost_evaluation_is_asked_for_once_more(tmp_path: Path) -> None:
+    network = Network(sites())
+    for site in network.sites.values():
+        site.gated = True
+        site.refuse = lambda step: "lost" if step.purpose == "evaluation" and step.round else ""
+    outcome = carry_out(tmp_path, network, GATED)
+    assert "no site could judge" in outcome.gated
+    asked = [(step.round, step.attempt) for step in network.sites[1].steps if step.purpose == "evaluation"]
+    assert asked == [(0, 1), (2, 1), (2, 2)]
+
+
+def test_sites_that_declare_too_few_held_out_patients_are_not_asked(tmp_path: Path) -> None:
+    network = Network(sites())
+    few = (*PLAN.sites[:2], PlanSite("c", 60, 4))
+    plan = replace(PLAN, sites=few, evaluation=EvaluationTerms(4, 1, 1e-3, minimum_patients=5))
+    outcome = carry_out(tmp_path, network, plan)
+    assert outcome.before is not None and outcome.before.sites == ("a", "b")
+    assert {step.purpose for step in network.sites[3].steps} == {"update"}
+
+
+def test_a_temperature_that_the_histograms_prove_is_in_the_releases_card(tmp_path: Path) -> None:
+    """All who are absent score in the second of four bins and all who are present in the third: too timid."""
+    outcome = carry_out(tmp_path, Network(sites()))
+    assert outcome.rounds[-1].evaluation is not None
+    assert outcome.release.card.temperatures == outcome.rounds[-1].evaluation.temperatures
+    assert outcome.release.card.temperatures[0] < 0.2
+    assert carry_out(tmp_path / "none", Network(sites()), replace(PLAN, evaluation=None)).release.card.temperatures == (
+        1.0,
+    )
 
 
 def test_every_site_is_sent_the_same_model_in_each_round(tmp_path: Path) -> None:

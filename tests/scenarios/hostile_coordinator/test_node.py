@@ -31,12 +31,14 @@ from medquorum.client.trust import Trust
 from medquorum.models.checkpoint import Release
 from medquorum.models.parameters import to_vector
 from medquorum.privacy import charges as ledger_rules
+from medquorum.privacy import evaluation as evaluations
 from medquorum.privacy import wire
 from medquorum.privacy.aggregation import PlainVector
 from medquorum.privacy.errors import WireError
+from medquorum.privacy.evaluation import UNIT
 from medquorum.privacy.identity import Identity
 from medquorum.privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
-from medquorum.privacy.plan import Plan
+from medquorum.privacy.plan import EvaluationTerms, Plan
 from medquorum.privacy.plan_signatures import is_word_of, sign_plan
 
 COORDINATOR, STRANGER, SITE = Identity.create(), Identity.create(), Identity.create()
@@ -231,14 +233,33 @@ def test_a_plain_sum(folder: Path, plan: Plan, release: Release, monkeypatch: An
 
 
 def test_an_exact_evaluation(node: Node, plan: Plan, release: Release, monkeypatch: Any, caplog: Any) -> None:
+    """A plan may not ask for one, and what a node answers is noised before the mask, whatever opens it."""
+    exact_plan = replace(plan, name="exact", privacy=replace(plan.privacy, mode="none"))
+    assert "'none' is not allowed here" in invite(node, exact_plan, release).reason
+    assert "'none' is not allowed here" in caplog.text
     assert invite(node, plan, release).accepted
-    answer = ask(node, plan, release, purpose="evaluation", round=0)
-    assert "exact evaluation is answered only in simulation" in answer.refusal and not answer.payload
-    assert "exact evaluation" in caplog.text
-    monkeypatch.setattr(Federation, "_require_exact_evaluation", lambda *_: None)
     monkeypatch.setattr(Federation, "_side_for", lambda self, part: plain(part))
-    exact = ask(node, plan, release, purpose="evaluation", round=0)
-    assert np.frombuffer(wire.decode(PlainVector, exact.payload).values, dtype="<f8").sum() == 4.0
+
+    def opened(attempt: int) -> np.ndarray:
+        answer = ask(node, plan, release, purpose="evaluation", round=0, attempt=attempt)
+        return np.frombuffer(wire.decode(PlainVector, answer.payload).values, dtype="<f8") / UNIT
+
+    assert np.any(opened(1) % 1.0) and charged(node, plan) == 1
+    monkeypatch.setattr(evaluations, "hidden", lambda plan, histograms, source: UNIT * histograms)
+    assert opened(2).sum() == 4.0 and not np.any(opened(3) % 1.0)
+
+
+def test_an_evaluation_that_the_plan_does_not_ask_for(
+    node: Node, plan: Plan, release: Release, monkeypatch: Any, caplog: Any
+) -> None:
+    rare = replace(plan, evaluation=EvaluationTerms(10, 0, 1.0))
+    assert invite(node, rare, release).accepted
+    asked = {"purpose": "evaluation", "round": 1}
+    assert "no evaluation after round 1" in ask(node, rare, release, **asked).refusal
+    assert "no evaluation after round 1" in caplog.text
+    assert charged(node, rare) == 0
+    monkeypatch.setattr(Federation, "_require_asked", lambda *_: None)
+    assert ask(node, rare, release, **asked).payload == b"masked"
 
 
 def test_a_version_that_is_not_spoken(node: Node, plan: Plan, release: Release, caplog: Any) -> None:
@@ -296,7 +317,7 @@ def test_a_disk_that_really_is_full(tmp_path: Path, plan: Plan) -> None:
 @pytest.fixture(scope="module")
 def honest(folder: Path, release: Release) -> tuple[Plan, list[tuple[str, bytes]]]:
     """A countersigned plan and the messages of an honest coordinator about it."""
-    plan = make_plan(release, {"a": PATIENTS, "b": 8, "c": 8}, name="honest")
+    plan = make_plan(release, {"a": PATIENTS, "b": 8, "c": 8}, name="honest", evaluation=None)
     step = Step(plan.hash, "update", 1, 1, model(release), b"")
     messages = [
         ("query", wire.encode(Greeting())),
