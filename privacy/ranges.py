@@ -26,7 +26,8 @@ def value_range(plan: Plan, purpose: Purpose) -> float:
 
     An update of S steps with learning rate r, momentum m and clip C moves a parameter by at most r S / (1 - m) times
     the mean gradient, which is C at the most, plus its noise; both are stated for the site with the fewest nominal
-    patients, so that one figure serves all. For whole numbers, as evaluations are, the range does not matter and is 1. UnaccountableError without a clip in force.
+    patients, so that one figure serves all. For whole numbers, as evaluations are, the range does not matter and is 1.
+    UnaccountableError without a clip in force.
     """
     if purpose == "evaluation" or whole_numbers(plan, purpose):
         return 1.0
