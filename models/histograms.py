@@ -12,8 +12,8 @@ lengthen; its square is right on average once the noise's variance is subtracted
 least cross-entropy, which is linear in the counts.
 
 **Intervals** are from a parametric bootstrap (Efron and Tibshirani 1993, section 6.5): the histograms are drawn in to
-the nearest possible ones of the same totals (Euclidean projection on a simplex), patients are drawn anew from those, new
-noise is added, and the figure is computed again. The spread of the draws about the figure of the projected histograms,
+the nearest possible ones of the same totals (Euclidean projection on a simplex), patients are drawn anew from those,
+new noise is added, and the figure is computed again. The spread of the draws about the figure of the projected histograms,
 turned round (the basic interval), is the interval. The projection itself is not used for any figure: it is biased
 towards flat histograms.
 """
@@ -125,7 +125,7 @@ def reliability(histograms: Array, deviation: float, seed: int) -> tuple[Reliabi
 
 
 def temperature(histograms: Array, deviation: float, current: float) -> float:
-    """The temperature in [0.05, 20] of least cross-entropy on histograms (2, B) of probabilities stated at temperature 1.
+    """The temperature in [0.05, 20] of least cross-entropy on histograms (2, B) of uncalibrated probabilities.
 
     `current` stays unless another is better by more than the noise explains (one-sided 95 %), and where a class cannot
     be told from noise. A bin stands at its centre.

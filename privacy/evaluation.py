@@ -131,7 +131,7 @@ def with_votes(plan: Plan, contribution: Vector, vote: bool | None) -> Vector:
 
 
 def opened(plan: Plan, total: Vector) -> tuple[Vector, int, int]:
-    """Of an opened sum: noised counts (findings, 2, bins) in patients, votes against, votes given (0 without a gate)."""
+    """Of an opened sum: noised counts (findings, 2, bins) in patients, votes against, votes given (0 with no gate)."""
     counts = total[: cells(plan)].reshape(len(plan.task.findings), 2, terms_of(plan).bins) / UNIT
     against, given = total[cells(plan) :].astype(int) if terms_of(plan).gate is not None else (0, 0)
     return counts, int(against), int(given)

@@ -276,6 +276,6 @@ def _how_measured(plan: Plan) -> str:
     if plan.privacy.mode == "none":
         return "The rounds' AUROC comes from exact histograms, which no real hospital's node gives."
     return (
-        "The rounds' AUROC is what a coordinator of real hospitals sees: read from noised histograms, with intervals for "
-        "patients and noise. All other figures are measured against the truth, which only a simulation has."
+        "The rounds' AUROC is what a coordinator of real hospitals sees: read from noised histograms, with intervals "
+        "for patients and noise. All other figures are measured against the truth, which only a simulation has."
     )

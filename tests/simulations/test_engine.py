@@ -86,13 +86,13 @@ def test_a_private_federation_from_invitation_to_release(
     for site, folder in folders.items():
         with Node.open(folder) as node:
             assert charged(node, plan) == [(1, 1), (2, 1), (3, 1)], site
-            sides = [
-                epsilon([event for one in node.ledger.charges() if one.purpose == side for event in one.events], 1e-3)
+            mine = [one for one in node.ledger.charges() if one.plan_hash == plan.hash]
+            trained, measured = (
+                epsilon([event for one in mine if one.purpose == side for event in one.events], plan.privacy.delta)
                 for side in ("update", "evaluation")
-            ]
-            spent = max(sides)
-            assert 0.0 < min(sides) and spent == pytest.approx(node.ledger.spent_on(plan.hash))
-            assert 0.0 < spent <= plan.privacy.epsilon
+            )
+            assert node.ledger.spent_on(plan.hash) == pytest.approx(max(trained, measured))
+            assert 0.0 < min(trained, measured) < max(trained, measured) <= plan.privacy.epsilon
 
 
 def test_the_same_seed_gives_the_same_release_twice(
