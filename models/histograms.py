@@ -13,9 +13,9 @@ least cross-entropy, which is linear in the counts.
 
 **Intervals** are from a parametric bootstrap (Efron and Tibshirani 1993, section 6.5): the histograms are drawn in to
 the nearest possible ones of the same totals (Euclidean projection on a simplex), patients are drawn anew from those,
-new noise is added, and the figure is computed again. The spread of the draws about the figure of the projected histograms,
-turned round (the basic interval), is the interval. The projection itself is not used for any figure: it is biased
-towards flat histograms.
+new noise is added, and the figure is computed again.
+The spread of the draws about the figure of the projected histograms, turned round (the basic interval), is the
+interval. The projection itself is not used for any figure: it is biased towards flat histograms.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 GROUPS = 10
 """Groups of bins that calibration is told in."""
 _DRAWS = 400
-# A class is there when its total is this many standard deviations of its noise, and at least one patient.
+# A class is there when its total is this many standard deviations of its noise, and rounds to a patient or more.
 _PRESENT = 3.0
 _SURE = 1.645
 _TEMPERATURES = np.exp(np.linspace(math.log(0.05), math.log(20.0), 241))

@@ -15,7 +15,7 @@ from ..models.calibration import expected_calibration_error, probabilities, reli
 from ..models.checkpoint import Release
 from ..privacy.accounting import epsilon
 from ..privacy.distributed import collusions
-from ..privacy.events import round_events
+from ..privacy.events import evaluation_events, round_events
 from ..privacy.plan import Plan
 from ..server.outcome import Outcome
 from .engine import EngineName
@@ -195,12 +195,14 @@ def _studies(cases: Sequence[Case]) -> int:
 def _rounds(found: Findings) -> tuple[RoundResult, ...]:
     plan = found.plan
     rounds: list[RoundResult] = []
-    attempts = 0
+    attempts, measured = 0, evaluation_events(plan, 0)
     for log in found.outcome.rounds:
         attempts += log.attempts
         spent = float("inf")
         if plan.privacy.mode != "none":
-            spent = epsilon(round_events(plan) * attempts, plan.privacy.delta)
+            if log.evaluation is not None:
+                measured += evaluation_events(plan, log.round)
+            spent = max(epsilon(one, plan.privacy.delta) for one in (round_events(plan) * attempts, measured))
         rounds.append(
             RoundResult(
                 round=log.round,
