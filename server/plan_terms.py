@@ -17,6 +17,7 @@ from ..models.checkpoint import Release
 from ..models.network import build
 from ..privacy.accounting import plan_epsilon
 from ..privacy.calibration import calibrated_evaluation, calibrated_terms
+from ..privacy.errors import PlanError
 from ..privacy.plan import (
     EvaluationTerms,
     Gate,
@@ -46,6 +47,11 @@ class ModelTerms:
         """A fresh release for `task`; random weights follow from `seed`."""
         net = build(self.architecture, len(task.findings), seed)
         return Release.of(net, ModelCard(task, self.architecture, self.transform, (1.0,) * len(task.findings)))
+
+
+# At fewer, the noise on the mean gradient is longer than anything that the patients' clipped gradients can say at
+# every epsilon that is worth the name, and whoever knows all but one of them knows nearly the whole site.
+LEAST_PATIENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +116,15 @@ class PlanTerms:
     def privacy(self, nominal: Sequence[int]) -> PrivacyTerms:
         """The privacy terms with calibrated noise, for sites that declare `nominal` patients.
 
-        PlanError, with the figures that would work, when delta is not below the inverse of the largest count or the
-        noise would be above the maximum.
+        PlanError, with the figures that would work, when a site declares fewer than LEAST_PATIENTS, delta is not below
+        the inverse of the largest count, or the noise would be above the maximum.
         """
+        if self.mode != "none" and min(nominal) < LEAST_PATIENTS:
+            raise PlanError(
+                f"a site with {min(nominal)} training patients cannot hide one among them and still teach anything",
+                where="plan",
+                fix=f"plan with sites of at least {LEAST_PATIENTS} patients, and leave this one out",
+            )
         return calibrated_terms(
             epsilon=self.epsilon,
             delta=self.delta,

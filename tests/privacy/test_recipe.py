@@ -60,7 +60,7 @@ def _train(recipe: Recipe, rows: list[int], first_step: int = 0) -> tuple[torch.
         asked.append(len(batch))
         return layer(images[batch]).squeeze(1)
 
-    terms = make_privacy(noise_multiplier=1e-9, max_noise_multiplier=1.0, clip=1.0)
+    terms = make_privacy(noise_multiplier=1e-6, max_noise_multiplier=1.0, clip=1.0)
     training = make_training(
         local_steps=1, learning_rate=1.0, augmentation=recipe.views > 1, recipe=recipe, momentum=0.0
     )
@@ -74,14 +74,14 @@ def _train(recipe: Recipe, rows: list[int], first_step: int = 0) -> tuple[torch.
 def test_a_step_late_in_the_plan_is_taken_at_its_schedules_rate() -> None:
     whole, _ = _train(PLAIN, [0, 1, 2], first_step=5)
     half, _ = _train(Recipe(schedule="linear"), [0, 1, 2], first_step=5)
-    assert torch.allclose(half, whole / 2, atol=1e-6)
+    assert torch.allclose(half, whole / 2, atol=1e-5)
 
 
 def test_each_image_is_looked_at_as_often_as_there_are_views_and_weighs_the_same() -> None:
     once, asked = _train(PLAIN, [0, 1, 2])
     often, more = _train(Recipe(views=4), [0, 1, 2])
     assert max(more) == 4 * max(asked)
-    assert torch.allclose(once, often, atol=1e-6)
+    assert torch.allclose(once, often, atol=1e-5)
 
 
 @pytest.mark.parametrize(
