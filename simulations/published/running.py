@@ -83,14 +83,14 @@ def check(study: Study, data: Path, out: Path, seeds: int = 1, progress: Progres
     """
     if (out / REPORT).exists():
         raise StudyRefusedError("the folder holds a check already", where=str(out), fix="choose another --out")
+    with stage_of(progress, "Read the data"):
+        arrays = read_arrays(study, data)
     if study.plan.quorum > len(study.sites.names):
         raise StudyError(
             f"a quorum of {study.plan.quorum} out of {len(study.sites.names)} hospitals",
             where=f"{study.file}, plan.quorum",
             fix=f"choose 1 to {len(study.sites.names)}",
         )
-    with stage_of(progress, "Read the data"):
-        arrays = read_arrays(study, data)
     out.mkdir(parents=True, exist_ok=True)
     found: list[SeedResult] = []
     parameters = 0
