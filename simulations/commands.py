@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .audit.commands import audit
 from .compare.commands import compare
 from .errors import StudyError
 from .options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
@@ -29,6 +30,7 @@ simulate = typer.Typer(no_args_is_help=True, help="Run federations of many hospi
 
 
 simulate.command("compare")(compare)
+simulate.command("audit")(audit)
 simulate.command("published")(published)
 
 
