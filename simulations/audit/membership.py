@@ -105,17 +105,19 @@ def judged(confidences: Vector, members: NDArray[np.bool_], generator: np.random
 
 
 def _ratios(confidences: Vector, members: NDArray[np.bool_]) -> Vector:
-    """Log likelihood ratios (T, P): each training judged by all others, one spread for all patients (few shadows)."""
+    """Log likelihood ratios (T, P): each training judged by all others, in squares of one spread for all.
+
+    A mean over n shadows is itself uncertain by spread^2 / n. Without that a member, who has one shadow fewer inside,
+    would look less like a member even where nothing leaks.
+    """
     scores = np.empty_like(confidences)
     for training in range(len(confidences)):
         others = np.arange(len(confidences)) != training
-        sides: list[Vector] = []
-        for inside in (members[others], ~members[others]):
-            values = np.where(inside, confidences[others], np.nan)
-            mean = np.nanmean(values, axis=0)
-            spread = float(np.sqrt(np.nanmean(np.square(values - mean)))) + 1e-12
-            sides.append(-np.square((confidences[training] - mean) / spread) / 2.0 - np.log(spread))
-        scores[training] = sides[0] - sides[1]
+        away: list[Vector] = []
+        for inside in (~members[others], members[others]):
+            mean = np.nanmean(np.where(inside, confidences[others], np.nan), axis=0)
+            away.append(np.square(confidences[training] - mean) / (1.0 + 1.0 / inside.sum(axis=0)))
+        scores[training] = (away[0] - away[1]) / 2.0
     return scores
 
 

@@ -93,5 +93,5 @@ def test_membership_finds_members_that_stand_out_and_nobody_else():
     found = judged(difficulty + 4.0 * members + noise, members, np.random.default_rng(5))
     assert found.auc.low > 0.9 and found.hit_rates[1].value > 0.2
     blind = judged(difficulty + noise, members, np.random.default_rng(5))
-    assert blind.auc.low < 0.5 < blind.auc.high or abs(blind.auc.value - 0.5) < 0.05
+    assert abs(blind.auc.value - 0.5) < 0.04
     assert blind.hit_rates[1].value < 0.05
