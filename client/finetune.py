@@ -24,6 +24,7 @@ from ..models.loss import image_losses
 from ..models.parameters import from_vector, to_vector
 from ..models.threads import one_thread
 from ..privacy import distributed, dpsgd, lattice
+from ..privacy.clipping import Checked
 from ..privacy.errors import AggregationError
 from ..privacy.plan import Plan
 from ..privacy.randomness import Randomness
@@ -45,6 +46,7 @@ class Workbench:
         self._module = self._network.trainable()
         self._set = rows
         self._weights = torch.tensor(plan.training.finding_weights, dtype=torch.float32)
+        self._checked = Checked()
         self.length = int(to_vector(self._module).numel())
 
     def load(self, parameters: bytes) -> Tensor:
@@ -85,7 +87,14 @@ class Workbench:
             if self._plan.privacy.mode == "distributed":
                 recipe = self._plan.training.recipe
                 total = dpsgd.clipped_sum(
-                    self._module, losses, self._set.patients, nominal, self._plan.privacy, recipe, source
+                    self._module,
+                    losses,
+                    self._set.patients,
+                    nominal,
+                    self._plan.privacy,
+                    recipe,
+                    source,
+                    checked=self._checked,
                 )
             else:
                 total = None
@@ -100,6 +109,7 @@ class Workbench:
                     start,
                     first_step=(round - 1) * self._plan.training.local_steps,
                     steps=self._plan.steps,
+                    checked=self._checked,
                 )
         self._module.eval()
         if total is not None:

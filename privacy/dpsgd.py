@@ -8,14 +8,14 @@ rate) is post-processing. How many patients or images there really are never div
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .clipping import ClippedSum, Engine, ImageLosses, PatientRows, hooked, trainable
+from .clipping import Checked, ClippedSum, Engine, ImageLosses, PatientGradients, PatientRows, hooked, trainable
 from .errors import UnaccountableError
 from .noise import add_gaussian, lattice_step
 from .plan import PrivacyTerms, TrainingTerms
@@ -40,6 +40,7 @@ def train(
     steps: int | None = None,
     images_at_once: int = IMAGES_AT_ONCE,
     engine: Engine = "exact",
+    checked: Checked | None = None,
 ) -> None:
     """Make `training.local_steps` steps on `module` in place; nothing that is not private comes back.
 
@@ -49,6 +50,7 @@ def train(
     first_step and steps say where in the whole plan these steps stand, for the learning rate's schedule (default: they
     are all of it). images_at_once bounds the images of one backward pass, hence the memory; the result does not depend
     on it. engine: which of clipping's two sums the gradients; "opacus" knows a few layers more and is slower.
+    checked: see clipping.hooked.
 
     With terms.mode "local" the caller has charged the ledger for these steps before calling. With "none" nothing is
     clipped or noised, each step descends the mean gradient of the sampled patients, and the source must be a
@@ -68,8 +70,9 @@ def train(
     if anchor.shape != _vector(parameters).shape:
         raise UnaccountableError(f"the start has {anchor.numel()} values for {_vector(parameters).numel()} parameters")
     velocity = torch.zeros_like(anchor)
-    normalised = training.recipe.normalised
-    with _gradients(module, image_losses, nominal, terms, normalised, source, images_at_once, engine) as gradient_of:
+    recipe = training.recipe
+    hooks = hooked(module, image_losses, images_at_once, engine, checked)
+    with _gradients(module, image_losses, nominal, terms, recipe, source, images_at_once, hooks) as gradient_of:
         for step in range(first_step, first_step + training.local_steps):
             gradient = torch.from_numpy(gradient_of(index.draw(terms, training.recipe.views, source)))
             position = _vector(parameters)
@@ -91,6 +94,7 @@ def clipped_sum(
     *,
     images_at_once: int = IMAGES_AT_ONCE,
     engine: Engine = "exact",
+    checked: Checked | None = None,
 ) -> ClippedSum:
     """Sample one step's patients and sum their clipped gradients at the module's parameters, which stay as they are.
 
@@ -99,7 +103,7 @@ def clipped_sum(
     """
     _check(nominal, terms, source)
     batch = _Patients(patients).draw(terms, recipe.views, source)
-    with hooked(module, image_losses, images_at_once, engine) as gradients:
+    with hooked(module, image_losses, images_at_once, engine, checked) as gradients:
         return gradients.clipped_sum(batch, terms.clip, recipe.normalised)
 
 
@@ -120,16 +124,19 @@ def _gradients(
     image_losses: ImageLosses,
     nominal: int,
     terms: PrivacyTerms,
-    normalised: bool,
+    recipe: Recipe,
     source: Randomness,
     images_at_once: int,
-    engine: Engine,
+    hooks: AbstractContextManager[PatientGradients],
 ) -> Generator[Callable[[PatientRows], NDArray[np.float64]]]:
+    """What gives a step's gradient for the step's patients; `hooks` is entered only where gradients are clipped."""
     if terms.mode == "none":
         yield lambda batch: _mean_gradient(module, image_losses, batch, images_at_once)
         return
-    with hooked(module, image_losses, images_at_once, engine) as patients:
-        yield lambda batch: noised_gradient(patients.clipped_sum(batch, terms.clip, normalised), nominal, terms, source)
+    with hooks as patients:
+        yield lambda batch: noised_gradient(
+            patients.clipped_sum(batch, terms.clip, recipe.normalised), nominal, terms, source
+        )
 
 
 def _mean_gradient(

@@ -17,11 +17,13 @@ from typing import Literal, Protocol
 from torch import nn
 
 from . import engine as _exact
+from .checks import Checked
 from .patients import MARGIN, ClippedSum, ImageLosses, PatientRows, trainable
 from .supported import refuse_unsupported
 
 __all__ = [
     "MARGIN",
+    "Checked",
     "ClippedSum",
     "Engine",
     "ImageLosses",
@@ -44,17 +46,22 @@ class PatientGradients(Protocol):
 
 
 def hooked(
-    module: nn.Module, image_losses: ImageLosses, images_at_once: int, engine: Engine = "exact"
+    module: nn.Module,
+    image_losses: ImageLosses,
+    images_at_once: int,
+    engine: Engine = "exact",
+    checked: Checked | None = None,
 ) -> AbstractContextManager[PatientGradients]:
     """Prepare `module` (in place, once for many steps) for clipped sums, and leave it as it was in the end.
 
     `image_losses(rows)` returns one loss for each row (B,), through the module's own layers, each from its own image
     alone. At most `images_at_once` images are in one backward pass. engine: "exact", ours, or "opacus", which is
-    slower, needs more memory, and knows a few layers more. Raises UnaccountableError for what has no correct
-    per-patient gradient.
+    slower, needs more memory, and knows a few layers more. checked: kept by a caller who comes back with the same
+    module and losses, so that what is checked once in a training is not checked in each of its rounds. Raises
+    UnaccountableError for what has no correct per-patient gradient.
     """
     if engine == "opacus":
         from . import opacus
 
-        return opacus.hooked(module, image_losses, images_at_once)
-    return _exact.hooked(module, image_losses, images_at_once)
+        return opacus.hooked(module, image_losses, images_at_once, checked or Checked())
+    return _exact.hooked(module, image_losses, images_at_once, checked or Checked())

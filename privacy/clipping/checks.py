@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import UnaccountableError
 from .patients import ImageLosses
+
+
+@dataclass(slots=True)
+class Checked:
+    """Which of the checks below were passed. Kept by whoever trains one module on the same losses again and again, so
+    that they are made once and not in every round."""
+
+    apart: bool = False
+    summed: bool = False
+    probed: bool = False
 
 
 def losses_of(image_losses: ImageLosses, rows: Tensor) -> Tensor:

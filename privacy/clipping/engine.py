@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnaccountableError
-from .checks import losses_of, refuse_coupled_losses, refuse_mixed_rows, refuse_wrong_totals
+from .checks import Checked, losses_of, refuse_coupled_losses, refuse_mixed_rows, refuse_wrong_totals
 from .conv import AnyConv, ConvRule
 from .embedding import EmbeddingRule
 from .linear import LinearRule
@@ -32,7 +32,7 @@ from .tape import Tap, Tape
 class ExactGradients:
     """Clipped sums of one module's patient gradients, for many steps inside `hooked`."""
 
-    def __init__(self, module: nn.Module, image_losses: ImageLosses, images_at_once: int) -> None:
+    def __init__(self, module: nn.Module, image_losses: ImageLosses, images_at_once: int, checked: Checked) -> None:
         self._parameters = trainable(module)
         self._image_losses = image_losses
         self._images_at_once = max(1, images_at_once)
@@ -40,7 +40,7 @@ class ExactGradients:
         self._rules: dict[str, Rule] = {}
         self._tape: Tape | None = None
         self._anchor = torch.zeros((), requires_grad=True)
-        self._summed = self._apart = self._probed = False
+        self._checked = checked
 
     def clipped_sum(self, batch: PatientRows, clip: float, normalised: bool = False) -> ClippedSum:
         """Sum the gradients of the batch's patients, each scaled to a norm of at most clip x (1 - 10^-3) (`scales`).
@@ -76,9 +76,9 @@ class ExactGradients:
 
     def _gradients(self, rows: Tensor, weights: Tensor, counts: Tensor) -> Tape:
         """The gradients of some patients. One who has more rows than fit at once is alone here."""
-        if not self._apart and rows.numel() > 1:
+        if not self._checked.apart and rows.numel() > 1:
             refuse_coupled_losses(self._image_losses, rows[:4])
-            self._apart = True
+            self._checked.apart = True
         tape = self._pass(rows[: self._images_at_once], weights[: self._images_at_once], counts)
         for first in range(self._images_at_once, rows.numel(), self._images_at_once):
             part = slice(first, first + self._images_at_once)
@@ -88,12 +88,12 @@ class ExactGradients:
 
     def _pass(self, rows: Tensor, weights: Tensor, counts: Tensor) -> Tape:
         spans = Spans(counts if counts.numel() > 1 else torch.tensor([rows.numel()]))
-        tape = Tape(spans, checking=not self._summed)
+        tape = Tape(spans, checking=not self._checked.summed)
         self._forget()
         self._tape = tape
         try:
             losses = losses_of(self._image_losses, rows)
-            if losses.requires_grad and not self._probed and rows.numel() > 1:
+            if losses.requires_grad and not self._checked.probed and rows.numel() > 1:
                 self._probe(tape, losses)
             if losses.requires_grad:
                 (losses * weights.to(losses)).sum().backward()
@@ -109,7 +109,7 @@ class ExactGradients:
         tape.finish()
         if tape.checking:
             self._compare_with_autograd(tape)
-            self._summed = True
+            self._checked.summed = True
         for name, parameter in self._parameters.items():
             if parameter.grad is not None and not tape.checking:
                 raise UnaccountableError(
@@ -128,7 +128,7 @@ class ExactGradients:
                 refuse_mixed_rows(name, leaf.grad)
                 leaf.grad = None
         tape.probing = False
-        self._probed = True
+        self._checked.probed = True
         self._forget()
 
     def _forget(self) -> None:
@@ -265,10 +265,12 @@ def _cut_off(layer: nn.Module) -> Generator[None]:
 
 
 @contextmanager
-def hooked(module: nn.Module, image_losses: ImageLosses, images_at_once: int) -> Generator[ExactGradients]:
+def hooked(
+    module: nn.Module, image_losses: ImageLosses, images_at_once: int, checked: Checked
+) -> Generator[ExactGradients]:
     """See the package's `hooked`."""
     refuse_unsupported(module)
-    gradients = ExactGradients(module, image_losses, images_at_once)
+    gradients = ExactGradients(module, image_losses, images_at_once, checked)
     attached: list[nn.Module] = []
     try:
         for name, layer in module.named_modules():

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnaccountableError
-from .checks import losses_of, refuse_coupled_losses, refuse_wrong_totals
+from .checks import Checked, losses_of, refuse_coupled_losses, refuse_wrong_totals
 from .patients import ClippedSum, ImageLosses, PatientRows, Spans, scales, trainable
 from .supported import refuse_unsupported
 
@@ -62,14 +62,19 @@ class OpacusGradients:
     """Per-patient gradients of one module, hooked once and used for many steps inside `hooked`."""
 
     def __init__(
-        self, module: nn.Module, image_losses: ImageLosses, images_at_once: int, hooks: GradSampleHooks
+        self,
+        module: nn.Module,
+        image_losses: ImageLosses,
+        images_at_once: int,
+        hooks: GradSampleHooks,
+        checked: Checked,
     ) -> None:
         self._parameters = trainable(module)
         self._image_losses = image_losses
         self._hooks = hooks
         self.size = sum(parameter.numel() for parameter in self._parameters.values())
         self._images_at_once = max(1, min(images_at_once, _VALUES_AT_ONCE // self.size))
-        self._summed = self._apart = False
+        self._checked = checked
 
     def clipped_sum(self, batch: PatientRows, clip: float, normalised: bool = False) -> ClippedSum:
         """Sum the gradients of the batch's patients, each scaled to a norm of at most clip x (1 - 10^-3) (`scales`).
@@ -106,9 +111,9 @@ class OpacusGradients:
         for parameter in self._parameters.values():
             parameter.grad = None
         self._hooks.set_grad_sample_to_none()
-        if not self._apart and rows.numel() > 1:
+        if not self._checked.apart and rows.numel() > 1:
             refuse_coupled_losses(self._image_losses, rows[:4])
-            self._apart = True
+            self._checked.apart = True
         losses = losses_of(self._image_losses, rows)
         (losses * weights.to(losses)).sum().backward()
         gradients: list[Tensor] = []
@@ -125,9 +130,9 @@ class OpacusGradients:
                         fix="use every trainable parameter through its own layer's forward, one image a row",
                     )
             gradients.append(sample.reshape(rows.numel(), -1))
-        if not self._summed:
+        if not self._checked.summed:
             self._compare_with_autograd(gradients)
-            self._summed = True
+            self._checked.summed = True
         for parameter in self._parameters.values():
             parameter.grad = None
         self._hooks.set_grad_sample_to_none()
@@ -146,7 +151,9 @@ class OpacusGradients:
 
 
 @contextmanager
-def hooked(module: nn.Module, image_losses: ImageLosses, images_at_once: int) -> Generator[OpacusGradients]:
+def hooked(
+    module: nn.Module, image_losses: ImageLosses, images_at_once: int, checked: Checked
+) -> Generator[OpacusGradients]:
     """See the package's `hooked`. What takes a gradient is in training mode inside, and back in its own mode after."""
     modes = [(layer, layer.training) for layer in module.modules()]
     hooks: GradSampleHooks | None = None
@@ -168,7 +175,7 @@ def hooked(module: nn.Module, image_losses: ImageLosses, images_at_once: int) ->
         with warnings.catch_warnings():
             # Inputs that need no gradient are the ordinary case for a first layer and for cached features.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            yield OpacusGradients(module, image_losses, images_at_once, hooks)
+            yield OpacusGradients(module, image_losses, images_at_once, hooks, checked)
     finally:
         for handle in handles:
             handle.remove()
