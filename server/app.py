@@ -13,7 +13,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from .aggregation import PLAIN, CoordinatorSide
-from .courier import Courier
+from .courier import Courier, Post
 from .errors import RunError
 from .outcome import Outcome
 from .progress import Watcher, silent
@@ -25,7 +25,7 @@ RUN_FOLDER = "run-folder"
 
 
 def coordinate(
-    grid: Grid,
+    grid: Post,
     folder: Path,
     sides: Mapping[str, CoordinatorSide] = PLAIN,
     watch: Watcher = silent,

@@ -9,10 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.serverapp import Grid
 
 from .. import __version__
 from ..privacy import wire
@@ -21,6 +20,17 @@ from ..privacy.messages import Greeting, Introduction
 from ..privacy.versions import require_compatible
 from .errors import ServerError
 from .outcome import SiteBytes
+
+
+class Post(Protocol):
+    """What the courier needs of Flower's Grid, with the meaning that it has there."""
+
+    def get_node_ids(self) -> Iterable[int]: ...
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]: ...
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]: ...
+
 
 Kind = Literal["query", "train", "evaluate"]
 _GREETING = wire.encode(Greeting())
@@ -44,7 +54,7 @@ class Delivery:
 class Courier:
     """Sends one body to each of several sites and collects what comes back before a deadline."""
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Post) -> None:
         self._grid = grid
         self._nodes: dict[str, int] = {}
         self._strangers: dict[str, str] = {}

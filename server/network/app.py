@@ -6,9 +6,11 @@ A run lies in the coordinator's folder as runs/NAME, so the consortium that it b
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.superlink.grid.http_grid import HttpGrid
 
 from ...errors import MedquorumError
 from ...privacy.aggregation import CoordinatorAggregation
@@ -20,10 +22,10 @@ from ..app import RUN_FOLDER, coordinate
 from ..errors import RunError
 from ..trust import CoordinatorTrust
 from .consortium import Consortium
-from .grid_pace import look_again_sooner
 from .identity import load_identity
 from .journal import Journal
 from .requests import note_end
+from .steady_grid import SteadyGrid
 from .tied import tie
 
 app = ServerApp()
@@ -64,13 +66,12 @@ def main(grid: Grid, context: Context) -> None:
         raise RunError("the run's configuration names no folder", where=RUN_FOLDER, fix="start it by coordinator train")
     # Flower leaves this process running when SuperLink is killed; it would hold the run and ask nobody for ever.
     tie()
-    look_again_sooner()
     folder = Path(named)
     consortium = Consortium(folder.parent.parent)
     try:
         trust = CoordinatorTrust(load_identity(folder.parent.parent), lambda: known_sites(consortium))
         sides = {"secure": lambda gathering: secure(consortium, gathering)}
-        coordinate(grid, folder, sides, Journal(folder), trust)
+        coordinate(SteadyGrid(cast(HttpGrid, grid)), folder, sides, Journal(folder), trust)
     except MedquorumError as fault:
         note_end(folder, fault)
         raise
