@@ -56,7 +56,12 @@ def test_a_study_from_its_file_to_its_report_gives_the_same_figures_twice(small,
 
 def test_an_interrupt_ends_a_run_with_its_own_exit_code_and_one_line(small, tmp_path):
     with subprocess.Popen(
-        command(small, "--out", tmp_path / "out"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(small, "--out", tmp_path / "out"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it runs in the background with interrupts ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as running:
         said = []
         for line in running.stderr:
