@@ -82,9 +82,7 @@ class Resident:
         pause, busy_until = self._pace.busy, time.monotonic() + self._pace.busy_for
         try:
             while not self._stop.is_set():
-                message = self._transport.receive()
-                if message is not None:
-                    self._transport.reply(self._answered(message))
+                if self._attend():
                     pause, busy_until = self._pace.busy, time.monotonic() + self._pace.busy_for
                     continue
                 self._stop.wait(pause)
@@ -93,6 +91,20 @@ class Resident:
         finally:
             over.set()
             heart.join()
+
+    def _attend(self) -> bool:
+        """Answer the next message, if there is one; whether there was."""
+        try:
+            message = self._transport.receive()
+            if message is not None:
+                self._transport.reply(self._answered(message))
+            return message is not None
+        except NotAdmittedError:
+            # SuperLink refuses in the same words what is about a run that has ended, as after the coordinator's own
+            # process was killed. A heartbeat tells the two apart: it fails when it is the node that is refused.
+            self._transport.stay_known()
+            log.warning("what was asked is not wanted any more: its run is over")
+            return False
 
     def _answered(self, message: Message) -> Message:
         started = time.monotonic()

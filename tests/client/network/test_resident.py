@@ -65,9 +65,18 @@ def message(text: str) -> Message:
     return make_message(metadata, RecordDict({"message": ConfigRecord({"body": text.encode()})}))
 
 
-def run(events: list[Message | Exception | None], pace: Pace = QUICK) -> ScriptedTransport:
+class AdmittedTransport(ScriptedTransport):
+    """One whose heartbeats are taken."""
+
+    def stay_known(self) -> None:
+        self.beats += 1
+
+
+def run(
+    events: list[Message | Exception | None], pace: Pace = QUICK, kind: type[ScriptedTransport] = ScriptedTransport
+) -> ScriptedTransport:
     resident: list[Resident] = []
-    transport = ScriptedTransport(events, lambda: resident[0].stop())
+    transport = kind(events, lambda: resident[0].stop())
     resident.append(Resident(transport, lambda received: received, pace))
     thread = threading.Thread(target=resident[0].run, daemon=True)
     thread.start()
@@ -99,3 +108,16 @@ def test_heartbeats_go_on_beside_the_polling_and_their_faults_are_harmless() -> 
     transport = run([None] * 40)
     assert transport.beats > 0
     assert transport.connects == 1
+
+
+def test_a_refusal_about_a_run_that_is_over_does_not_send_the_node_away() -> None:
+    """SuperLink refuses answers to a run that was stopped in the words it has for strangers."""
+    pace = Pace(busy=0.001, busy_for=0.01, idle=0.01, fault_first=3600.0, fault_longest=3600.0, refused=3600.0)
+    transport = run([message("one"), NotAdmittedError("refused"), message("two")], pace, AdmittedTransport)
+    assert [bytes(reply.content["message"]["body"]) for reply in transport.replies] == [b"one", b"two"]
+    assert transport.connects == 1
+
+
+def test_a_node_that_is_refused_itself_asks_again_after_its_pause() -> None:
+    transport = run([NotAdmittedError("refused"), message("two")])
+    assert transport.connects == 2
