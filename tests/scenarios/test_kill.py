@@ -22,7 +22,7 @@ from medquorum.server.run_folder import Settings
 from medquorum.simulations.engine.processes import Consorts, consortium, finished
 
 KILLS = 50
-ROUNDS = 90
+ROUNDS = 70
 SITES = ("east", "north", "south", "west")
 # Which process dies: a node most often, since there are most of them.
 VICTIMS = (*SITES, *SITES, *SITES, "service", "SuperLink", "ServerApp", "ServerApp")
