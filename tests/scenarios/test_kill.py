@@ -22,7 +22,7 @@ from medquorum.server.run_folder import Settings
 from medquorum.simulations.engine.processes import Consorts, consortium, finished
 
 KILLS = 50
-ROUNDS = 70
+ROUNDS = 60
 SITES = ("east", "north", "south", "west")
 # Which process dies: a node most often, since there are most of them.
 VICTIMS = (*SITES, *SITES, *SITES, "service", "SuperLink", "ServerApp", "ServerApp")
@@ -98,7 +98,7 @@ def wait_for_work(request: Request, journal: Path, since: float) -> Request:
     pytest.fail(f"nothing happened in {PATIENCE:.0f} s after a kill")
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_killed_fifty_times_it_finishes_every_round_and_loses_no_charge(tmp_path: Path) -> None:
     nodes = {site: tmp_path / site for site in SITES}
