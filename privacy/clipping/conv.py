@@ -77,19 +77,25 @@ class ConvRule:
         if self._effective is None:
             return squared_norms(gradients)
         pull = self._pull(self._effective)
-        rows = torch.func.vmap(pull)
         parts = gradients.split(max(1, _AT_ONCE // 16 // gradients.shape[1]))
-        return torch.cat([squared_norms(rows(part.view(-1, *self._weight.shape)).flatten(1)) for part in parts])
+        return torch.cat([squared_norms(pull(part.view(-1, *self._weight.shape)).flatten(1)) for part in parts])
 
     def own(self, total: Tensor) -> Tensor:
         if self._effective is None:
             return total
-        return self._pull(self._effective)(total.view(self._weight.shape)).reshape(-1)
+        return self._pull(self._effective)(total.view(1, *self._weight.shape)).reshape(-1)
 
     def _pull(self, effective: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """From a gradient of the effective weight to that of the weight."""
-        pull = torch.func.vjp(effective, self._weight.detach())[1]
-        return lambda gradient: pull(gradient)[0]
+        """From gradients (N, ...) of the effective weight to those of the weight.
+
+        By autograd and not by torch.func.vjp, whose first call imports torch's compiler: seconds of every process.
+        """
+        weight = self._weight.detach().requires_grad_(True)
+        with torch.enable_grad():
+            kernels = effective(weight)
+        return lambda gradients: torch.autograd.grad(
+            kernels, weight, gradients.to(kernels), retain_graph=True, is_grads_batched=True
+        )[0]
 
     def _plain(self) -> bool:
         """Whether windows are single pixels."""
