@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from hospitals import RIGHTS
 
 from medquorum.client.aggregation import Part
 from medquorum.client.network.secure import secure_side
+from medquorum.models.checkpoint import Release
 from medquorum.privacy import roster as rosters
 from medquorum.privacy.aggregation import CoordinatorAggregation, SiteAggregation
 from medquorum.privacy.identity import Identity, fingerprint
-from medquorum.privacy.ranges import value_range, whole_numbers
-from medquorum.privacy.secure_aggregation import SecureCoordinator, Terms
+from medquorum.privacy.plan import Plan
 from medquorum.server.aggregation import Gathering
+from medquorum.server.network.app import secure
+from medquorum.server.outcome import Outcome
+from medquorum.simulations.engine import federate
+from medquorum.simulations.engine.federate import SETTINGS
 
 
 class Network:
@@ -31,18 +39,20 @@ class Network:
 
     def coordinator(self, gathering: Gathering) -> CoordinatorAggregation:
         """The coordinator's side."""
-        plan = gathering.plan
-        terms = Terms(
-            consortium=plan.consortium,
-            plan_hash=plan.hash,
-            purpose=gathering.purpose,
-            round=gathering.round,
-            attempt=gathering.attempt,
-            sites=plan.sites,
-            quorum=plan.quorum,
-            length=gathering.length,
-            value_range=value_range(plan, gathering.purpose),
-            content=gathering.model,
-            whole=whole_numbers(plan, gathering.purpose),
-        )
-        return SecureCoordinator(terms, gathering.cohort, self.roster)
+        return secure(self.roster, gathering)
+
+
+def run(plan: Plan, release: Release, folders: Mapping[str, Path], folder: Path, network: Network | None) -> Outcome:
+    """A whole federation of the nodes in `folders`, summed by `network` under encryption, or plainly without one."""
+    if network is None:
+        return federate(folders, plan, release, folder / "run", rights=RIGHTS)
+    return federate(
+        folders,
+        plan,
+        release,
+        folder / "run",
+        rights=RIGHTS,
+        settings=replace(SETTINGS, aggregation="secure"),
+        sides={"secure": network.coordinator},
+        site_side=network.site,
+    )

@@ -39,8 +39,8 @@ def known_sites(consortium: Consortium) -> Roster:
     return Roster(consortium.name, 1, b"", "coordinator", members)
 
 
-def secure(consortium: Consortium, gathering: Gathering) -> CoordinatorAggregation:
-    """The coordinator's side of the encrypted sum."""
+def secure(roster: Roster, gathering: Gathering) -> CoordinatorAggregation:
+    """The coordinator's side of the encrypted sum among the sites of `roster`."""
     plan = gathering.plan
     terms = Terms(
         consortium=plan.consortium,
@@ -55,7 +55,7 @@ def secure(consortium: Consortium, gathering: Gathering) -> CoordinatorAggregati
         content=gathering.model,
         whole=whole_numbers(plan, gathering.purpose),
     )
-    return SecureCoordinator(terms, gathering.cohort, known_sites(consortium))
+    return SecureCoordinator(terms, gathering.cohort, roster)
 
 
 @app.main()
@@ -70,7 +70,7 @@ def main(grid: Grid, context: Context) -> None:
     consortium = Consortium(folder.parent.parent)
     try:
         trust = CoordinatorTrust(load_identity(folder.parent.parent), lambda: known_sites(consortium))
-        sides = {"secure": lambda gathering: secure(consortium, gathering)}
+        sides = {"secure": lambda gathering: secure(known_sites(consortium), gathering)}
         coordinate(SteadyGrid(cast(HttpGrid, grid)), folder, sides, Journal(folder), trust)
     except MedquorumError as fault:
         note_end(folder, fault)

@@ -71,7 +71,6 @@ def environment(folder: Path) -> dict[str, str]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_HOME": str(folder / "flower"),
         "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES": "4",
-        "FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS": "4",
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import encrypted
 import hospitals
 import pytest
 from encrypted import Network
@@ -15,8 +16,6 @@ from medquorum.privacy.accounting import epsilon, plan_epsilon
 from medquorum.privacy.events import evaluation_events
 from medquorum.privacy.plan import EvaluationTerms, Gate, Mode, Plan, PlanSite
 from medquorum.server.outcome import Outcome
-from medquorum.simulations.engine import federate
-from medquorum.simulations.engine.federate import SETTINGS
 
 SITES = {"a": 4, "b": 4, "c": 4}
 HELD_OUT = 24
@@ -46,19 +45,7 @@ def run(plan: Plan, release: Release, folder: Path, network: Network | None) -> 
     folders = {name: folder / name for name in SITES}
     for name, patients in SITES.items():
         hospitals.make_node(folders[name], name, patients, HELD_OUT, images=1).close()
-    if network is None:
-        return federate(folders, plan, release, folder / "run", rights=hospitals.RIGHTS), folders
-    outcome = federate(
-        folders,
-        plan,
-        release,
-        folder / "run",
-        rights=hospitals.RIGHTS,
-        settings=replace(SETTINGS, aggregation="secure"),
-        sides={"secure": network.coordinator},
-        site_side=network.site,
-    )
-    return outcome, folders
+    return encrypted.run(plan, release, folders, folder, network), folders
 
 
 @pytest.mark.parametrize("mode", ["local", "distributed"])

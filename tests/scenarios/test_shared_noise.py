@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import encrypted
 import hospitals
 import pytest
 from encrypted import Network
@@ -18,7 +19,6 @@ from medquorum.privacy.plan import Plan
 from medquorum.server.errors import QuorumError
 from medquorum.server.outcome import Outcome
 from medquorum.simulations.engine import federate
-from medquorum.simulations.engine.federate import SETTINGS
 
 SITES = {"a": 4, "b": 3, "c": 4, "d": 3}
 
@@ -50,19 +50,7 @@ def plan(release: Release) -> Plan:
 
 def run(plan: Plan, release: Release, folder: Path, network: Network | None) -> tuple[Outcome, dict[str, Path]]:
     folders = nodes(folder)
-    if network is None:
-        return federate(folders, plan, release, folder / "run", rights=hospitals.RIGHTS), folders
-    outcome = federate(
-        folders,
-        plan,
-        release,
-        folder / "run",
-        rights=hospitals.RIGHTS,
-        settings=replace(SETTINGS, aggregation="secure"),
-        sides={"secure": network.coordinator},
-        site_side=network.site,
-    )
-    return outcome, folders
+    return encrypted.run(plan, release, folders, folder, network), folders
 
 
 def test_plain_and_encrypted_sums_end_in_the_same_model_bit_for_bit(
