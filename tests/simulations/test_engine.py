@@ -319,7 +319,8 @@ def test_flowers_simulation_engine_gives_the_same_release(
 ) -> None:
     """Ray and the loop in one process run the same nodes with the same seed, here by the protocol of two steps, so
     that a node that moved between processes would be found out. Each Ray process has its own number of threads, so
-    sums may differ in their last bits."""
+    sums differ in their last bits, and an activation within a bit of zero may fall on its other side: that was seen to
+    move weights by 5e-5. Another draw of the noise, whose deviation is about 0.02, moves them a hundred times more."""
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's processes cannot import a test
@@ -347,7 +348,7 @@ def test_flowers_simulation_engine_gives_the_same_release(
         ReadySite,
     )
     one, two = (to_vector(one.release.network().trainable()) for one in (remote, local))
-    assert torch.allclose(one, two, atol=1e-5)
+    assert torch.allclose(one, two, rtol=0, atol=1e-3)
     assert remote.traffic == local.traffic
 
 
