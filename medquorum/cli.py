@@ -17,7 +17,7 @@ import click
 import typer
 
 from . import __version__
-from .client.network.commands import node
+from .client.commands import node
 from .errors import MedquorumError
 from .server.network.commands import coordinator
 from .simulations.commands import demo, simulate
