@@ -94,6 +94,8 @@ class Workbench:
                     self._plan.privacy,
                     recipe,
                     source,
+                    step=round - 1,
+                    steps=self._plan.rounds,
                     checked=self._checked,
                 )
             else:
@@ -113,8 +115,8 @@ class Workbench:
                 )
         self._module.eval()
         if total is not None:
-            unit = lattice.lattice(self._plan, self.length)
-            return distributed.contribution(total, lattice.limit(self._plan, site), unit, source)
+            unit = lattice.lattice(self._plan, self.length, round)
+            return distributed.contribution(total, lattice.limit(self._plan, site, round), unit, source)
         trained = to_vector(self._module).detach().to(torch.float64)
         return nominal * (trained - start.to(torch.float64)).numpy()
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .accounting import epsilon
 from .errors import UnaccountableError
-from .events import GaussianSteps, plan_events
+from .events import GaussianSteps, plan_evaluation_events, plan_events
 from .lattice import Lattice, Shares, lattice, tolerated
 from .noise import integer_gaussian
 from .plan import Plan
@@ -54,17 +54,17 @@ def rounded(values: Vector, limit: float, step: float, source: Randomness) -> Ve
     return np.floor(inside / step + uniforms(values.size, source))
 
 
-def mean_gradient(plan: Plan, total: Vector, survivors: tuple[str, ...]) -> Vector:
-    """The noised mean gradient (d,) behind an opened sum (d,) in whole steps: over the survivors' nominal patients, as
-    many as a step samples of them on average."""
+def mean_gradient(plan: Plan, total: Vector, survivors: tuple[str, ...], round: int) -> Vector:
+    """The noised mean gradient (d,) behind a round's opened sum (d,) in whole steps: over the survivors' nominal
+    patients, as many as a step samples of them on average."""
     expected = plan.privacy.sampling_rate * sum(plan.nominal(site) for site in survivors)
-    return total * (lattice(plan, total.size).step / expected)
+    return total * (lattice(plan, total.size, round).step / expected)
 
 
-def gradient_variance(plan: Plan, size: int, survivors: tuple[str, ...]) -> float:
+def gradient_variance(plan: Plan, size: int, survivors: tuple[str, ...], round: int) -> float:
     """The variance of the noise in each of the `size` values of `mean_gradient`: every survivor's share of it."""
     expected = plan.privacy.sampling_rate * sum(plan.nominal(site) for site in survivors)
-    unit = lattice(plan, size)
+    unit = lattice(plan, size, round)
     return len(survivors) * (unit.share * unit.step / expected) ** 2
 
 
@@ -81,20 +81,27 @@ class Collusion:
 def collusions(plan: Plan) -> tuple[Collusion, ...]:
     """One line for each number of colluding sites from the plan's own to all but one of the quorum.
 
-    The first is the plan's guarantee, which the ledger is charged for; the others are only shown. () in other modes.
+    Each costs the larger of what training tells about a patient trained on and evaluation about one held out. The first
+    is the plan's guarantee, which the ledger is charged for; the others are only shown. () in other modes.
     """
     if plan.privacy.mode != "distributed":
         return ()
-    (event,) = plan_events(plan)
-    promised = event.shares or Shares(1, 1.0)
+    released = [events for events in (plan_events(plan), plan_evaluation_events(plan)) if events]
     lines: list[Collusion] = []
     for colluding in range(plan.privacy.colluding, plan.quorum):
         alone = colluding > tolerated(plan)
         left = 1 if alone else plan.quorum - colluding
-        noise = event.noise_multiplier * math.sqrt(left / promised.count)
-        weaker = replace(event, noise_multiplier=noise, shares=Shares(left, promised.points))
-        lines.append(Collusion(colluding, epsilon((weaker,), plan.privacy.delta), alone))
+        costs = [epsilon([_under(event, left) for event in events], plan.privacy.delta) for events in released]
+        lines.append(Collusion(colluding, max(costs), alone))
     return tuple(lines)
+
+
+def _under(event: GaussianSteps, left: int) -> GaussianSteps:
+    """The event when only `left` shares of its noise are unknown; a site's own copy stands under one share anyway."""
+    promised = event.shares or Shares(1, _POINTS)
+    count = min(left, promised.count)
+    noise = event.noise_multiplier * math.sqrt(count / promised.count)
+    return replace(event, noise_multiplier=noise, shares=Shares(count, promised.points))
 
 
 @dataclass(frozen=True, slots=True)

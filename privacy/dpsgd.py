@@ -47,10 +47,10 @@ def train(
     image_losses(rows) returns the losses (B,) of the images in those rows, computed through `module`'s layers, each
     from its own image alone. patients (N,) names the patient of each row. nominal is the site's public patient
     count, the normaliser. start (d,), sorted-name order, is where FedProx pulls to (default: where training starts).
-    first_step and steps say where in the whole plan these steps stand, for the learning rate's schedule (default: they
-    are all of it). images_at_once bounds the images of one backward pass, hence the memory; the result does not depend
-    on it. engine: which of clipping's two sums the gradients; "opacus" knows a few layers more and is slower.
-    checked: see clipping.hooked.
+    first_step and steps say where in the whole plan these steps stand, for the schedules of learning rate and clip
+    (default: they are all of it). images_at_once bounds the images of one backward pass, hence the memory; the result
+    does not depend on it. engine: which of clipping's two sums the gradients; "opacus" knows a few layers more and is
+    slower. checked: see clipping.hooked.
 
     With terms.mode "local" the caller has charged the ledger for these steps before calling. With "none" nothing is
     clipped or noised, each step descends the mean gradient of the sampled patients, and the source must be a
@@ -74,12 +74,13 @@ def train(
     hooks = hooked(module, image_losses, images_at_once, engine, checked)
     with _gradients(module, image_losses, nominal, terms, recipe, source, images_at_once, hooks) as gradient_of:
         for step in range(first_step, first_step + training.local_steps):
-            gradient = torch.from_numpy(gradient_of(index.draw(terms, training.recipe.views, source)))
+            clip = terms.clip * recipe.clipped_to(step, steps or training.local_steps)
+            gradient = torch.from_numpy(gradient_of(index.draw(terms, recipe.views, source), clip))
             position = _vector(parameters)
             if training.proximal:
                 gradient += training.proximal * (position - anchor)
             velocity = training.momentum * velocity + gradient
-            rate = training.learning_rate * training.recipe.rate(step, steps or training.local_steps)
+            rate = training.learning_rate * recipe.rate(step, steps or training.local_steps)
             _assign(parameters, position - rate * velocity)
 
 
@@ -92,19 +93,22 @@ def clipped_sum(
     recipe: Recipe,
     source: Randomness,
     *,
+    step: int = 0,
+    steps: int = 1,
     images_at_once: int = IMAGES_AT_ONCE,
     engine: Engine = "exact",
     checked: Checked | None = None,
 ) -> ClippedSum:
     """Sample one step's patients and sum their clipped gradients at the module's parameters, which stay as they are.
 
-    Arguments and errors are those of `train`. The sum is bare: it is for mode "distributed", where noise is added to
-    it before it leaves (see distributed).
+    step and steps say where in the whole plan this step stands, for the clip's schedule. The other arguments and errors
+    are those of `train`. The sum is bare: it is for mode "distributed", where noise is added to it before it leaves
+    (see distributed).
     """
     _check(nominal, terms, source)
     batch = _Patients(patients).draw(terms, recipe.views, source)
     with hooked(module, image_losses, images_at_once, engine, checked) as gradients:
-        return gradients.clipped_sum(batch, terms.clip, recipe.normalised)
+        return gradients.clipped_sum(batch, terms.clip * recipe.clipped_to(step, steps), recipe.normalised)
 
 
 def noised_gradient(total: ClippedSum, nominal: int, terms: PrivacyTerms, source: Randomness) -> NDArray[np.float64]:
@@ -128,14 +132,14 @@ def _gradients(
     source: Randomness,
     images_at_once: int,
     hooks: AbstractContextManager[PatientGradients],
-) -> Generator[Callable[[PatientRows], NDArray[np.float64]]]:
-    """What gives a step's gradient for the step's patients; `hooks` is entered only where gradients are clipped."""
+) -> Generator[Callable[[PatientRows, float], NDArray[np.float64]]]:
+    """What gives a step's gradient for the step's patients and clip; `hooks` is entered only where there is a clip."""
     if terms.mode == "none":
-        yield lambda batch: _mean_gradient(module, image_losses, batch, images_at_once)
+        yield lambda batch, clip: _mean_gradient(module, image_losses, batch, images_at_once)
         return
     with hooks as patients:
-        yield lambda batch: noised_gradient(
-            patients.clipped_sum(batch, terms.clip, recipe.normalised), nominal, terms, source
+        yield lambda batch, clip: noised_gradient(
+            patients.clipped_sum(batch, clip, recipe.normalised), nominal, terms, source
         )
 
 

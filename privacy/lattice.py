@@ -49,7 +49,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """One sum's lattice. step: the value of one unit, in the gradient's. clip: the plan's C. sensitivity: what adding
+    """One sum's lattice. step: the value of one unit, in the gradient's. clip: the round's C. sensitivity: what adding
     or removing one patient changes, rounding included, in the gradient's unit. share: the deviation of one site's
     noise, in steps."""
 
@@ -59,8 +59,11 @@ class Lattice:
     share: float
 
 
-def lattice(plan: Plan, length: int) -> Lattice:
-    """The lattice of a plan in mode "distributed" for vectors of `length` values.
+def lattice(plan: Plan, length: int, round: int = 1) -> Lattice:
+    """The lattice of a round (from 1 on) of a plan in mode "distributed" for vectors of `length` values.
+
+    Where the recipe lets the clip fall, the whole lattice shrinks with it: limits, step and noise are all multiples of
+    the round's clip, so the share is the same number of steps in every round, and the ring as full.
 
     UnaccountableError for another mode, a longer vector than DIMENSIONS, or numbers that leave the ring no room.
     """
@@ -84,16 +87,19 @@ def lattice(plan: Plan, length: int) -> Lattice:
         )
     step = (sum(limit(plan, site.name) for site in plan.sites) + most * terms.clip) / room
     sensitivity = terms.clip + root * step
-    return Lattice(step, terms.clip, sensitivity, terms.noise_multiplier * sensitivity / (step * math.sqrt(honest)))
+    share = terms.noise_multiplier * sensitivity / (step * math.sqrt(honest))
+    left = plan.training.recipe.clipped_to(round - 1, plan.rounds)
+    return Lattice(step * left, terms.clip * left, sensitivity * left, share)
 
 
-def limit(plan: Plan, site: str) -> float:
-    """The largest norm of `site`'s clipped sum, in the gradient's unit; PlanError when the plan does not name it."""
+def limit(plan: Plan, site: str, round: int = 1) -> float:
+    """The largest norm of `site`'s clipped sum in a round, in the gradient's unit; PlanError when the plan does not
+    name it."""
     patients = 1.5 * plan.nominal(site)
     drawn = plan.privacy.sampling_rate * patients
     if plan.privacy.sampling_rate < 1.0:
         patients = min(patients, drawn + 8.0 * math.sqrt(drawn) + 8.0)
-    return patients * plan.privacy.clip
+    return patients * plan.privacy.clip * plan.training.recipe.clipped_to(round - 1, plan.rounds)
 
 
 def shares(plan: Plan) -> Shares:

@@ -7,6 +7,7 @@ public and in it, so that a site can compute what taking part would cost before 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -14,6 +15,11 @@ from ..task import Task
 from . import wire
 from .errors import PlanError
 from .recipe import PLAIN, Recipe
+
+LEAST_PATIENTS = 4
+"""Training patients of a site in a private plan. At fewer, the noise on the mean gradient is longer than anything that
+the patients' clipped gradients can say at every epsilon that is worth the name, and whoever knows all but one of them
+knows nearly the whole site."""
 
 Mode = Literal["none", "local", "distributed"]
 Strategy = Literal["fedavg", "fedprox", "fedadam"]
@@ -55,7 +61,8 @@ class PrivacyTerms:
     mode: "local" makes each site's update private by itself. "distributed": each site adds a share of the noise, and
     only the sum over at least the plan's quorum is private (see distributed). "none" adds nothing and runs only in
     simulation.
-    epsilon, delta: the cap for the whole plan, per site. clip: bound C > 0 on one patient's gradient norm.
+    epsilon, delta: the cap for the whole plan, per site. clip: bound C > 0 on one patient's gradient norm, at the first
+    step where the recipe lets it fall.
     noise_multiplier: standard deviation of the noise on the clipped sum, divided by C. In mode "distributed" of what
     `colluding` sites cannot take away from the sum over the quorum.
     max_noise_multiplier: above it training is pointless and the plan is refused.
@@ -108,7 +115,7 @@ class TrainingTerms:
     for each finding. region_weight: weight of the region loss beside the finding loss. augmentation: whether images
     are mirrored and shifted at random while training. server_*: FedAdam's settings; server_learning_rate also
     scales the mean update of FedAvg and FedProx, and server_momentum is FedAvg's (heavy ball over the rounds).
-    recipe: schedule, averaging, views and normalisation (see Recipe).
+    recipe: schedules, averaging, views and normalisation (see Recipe).
     """
 
     strategy: Strategy
@@ -253,6 +260,7 @@ class Plan:
             "give one weight for each finding",
         )
         if self.privacy.mode != "none":
+            require_patients([site.patients for site in self.sites])
             for site in self.sites:
                 _require(
                     self.privacy.delta < 1.0 / site.patients,
@@ -312,6 +320,10 @@ class Plan:
         """Optimiser steps that a site makes over the whole plan."""
         return self.rounds * self.training.local_steps
 
+    def clip(self, step: int) -> float:
+        """The bound on one patient's gradient norm at step 0, 1, ..., steps - 1 of the plan: privacy.clip or less."""
+        return self.privacy.clip * self.training.recipe.clipped_to(step, self.steps)
+
     def nominal(self, site: str) -> int:
         """The declared patient count of `site`; PlanError when the plan does not name it."""
         for one in self.sites:
@@ -342,4 +354,13 @@ def require_shared_noise(training: TrainingTerms, rounds: int, quorum: int, coll
         colluding < quorum,
         f"{colluding} colluding sites and a quorum of {quorum}: no honest share of the noise would be left",
         f"state at most {quorum - 1} colluding sites",
+    )
+
+
+def require_patients(nominal: Sequence[int]) -> None:
+    """Raise PlanError when a site of a private plan declares fewer than LEAST_PATIENTS to train on."""
+    _require(
+        min(nominal) >= LEAST_PATIENTS,
+        f"a site with {min(nominal)} training patients cannot hide one among them and still teach anything",
+        f"plan with sites of at least {LEAST_PATIENTS} patients, and leave this one out",
     )

@@ -17,7 +17,6 @@ from ..models.checkpoint import Release
 from ..models.network import build
 from ..privacy.accounting import plan_epsilon
 from ..privacy.calibration import calibrated_evaluation, calibrated_terms
-from ..privacy.errors import PlanError
 from ..privacy.plan import (
     EvaluationTerms,
     Gate,
@@ -27,6 +26,7 @@ from ..privacy.plan import (
     PrivacyTerms,
     Strategy,
     TrainingTerms,
+    require_patients,
     require_shared_noise,
 )
 from ..privacy.recipe import PLAIN, Recipe, Schedule
@@ -47,11 +47,6 @@ class ModelTerms:
         """A fresh release for `task`; random weights follow from `seed`."""
         net = build(self.architecture, len(task.findings), seed)
         return Release.of(net, ModelCard(task, self.architecture, self.transform, (1.0,) * len(task.findings)))
-
-
-# At fewer, the noise on the mean gradient is longer than anything that the patients' clipped gradients can say at
-# every epsilon that is worth the name, and whoever knows all but one of them knows nearly the whole site.
-LEAST_PATIENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +114,8 @@ class PlanTerms:
         PlanError, with the figures that would work, when a site declares fewer than LEAST_PATIENTS, delta is not below
         the inverse of the largest count, or the noise would be above the maximum.
         """
-        if self.mode != "none" and min(nominal) < LEAST_PATIENTS:
-            raise PlanError(
-                f"a site with {min(nominal)} training patients cannot hide one among them and still teach anything",
-                where="plan",
-                fix=f"plan with sites of at least {LEAST_PATIENTS} patients, and leave this one out",
-            )
+        if self.mode != "none":
+            require_patients(nominal)
         return calibrated_terms(
             epsilon=self.epsilon,
             delta=self.delta,
@@ -269,12 +260,15 @@ def _read_gate(table: Table) -> Gate | None:
 
 def _read_recipe(table: Table) -> Recipe:
     """The section [plan.recipe]."""
-    recipe = Recipe(
-        schedule=cast(Schedule, table.text("schedule", PLAIN.schedule, choices=get_args(Schedule))),
-        averaging=table.number("averaging", PLAIN.averaging, high=0.9999),
-        views=table.whole("views", PLAIN.views, low=1, high=64),
-        normalised=table.flag("normalised", PLAIN.normalised),
-        corrected=table.flag("corrected", PLAIN.corrected),
-    )
+    with table.checked("final_clip"):
+        recipe = Recipe(
+            schedule=cast(Schedule, table.text("schedule", PLAIN.schedule, choices=get_args(Schedule))),
+            clip_schedule=cast(Schedule, table.text("clip_schedule", PLAIN.clip_schedule, choices=get_args(Schedule))),
+            final_clip=table.number("final_clip", PLAIN.final_clip, low=1e-6, high=1.0),
+            averaging=table.number("averaging", PLAIN.averaging, high=0.9999),
+            views=table.whole("views", PLAIN.views, low=1, high=64),
+            normalised=table.flag("normalised", PLAIN.normalised),
+            corrected=table.flag("corrected", PLAIN.corrected),
+        )
     table.done()
     return recipe

@@ -136,8 +136,9 @@ def mean_update(plan: Plan, opened: Opened, round: int) -> MeanUpdate:
     """
     if plan.privacy.mode == "distributed":
         rate = plan.training.learning_rate * plan.training.recipe.rate(round - 1, plan.rounds)
-        gradient = mean_gradient(plan, opened.total, opened.survivors)
-        return MeanUpdate(-rate * gradient, rate**2 * gradient_variance(plan, opened.total.size, opened.survivors))
+        gradient = mean_gradient(plan, opened.total, opened.survivors, round)
+        noise = gradient_variance(plan, opened.total.size, opened.survivors, round)
+        return MeanUpdate(-rate * gradient, rate**2 * noise)
     weight = sum(plan.nominal(site) for site in opened.survivors)
     return MeanUpdate(opened.total / weight, _local_variance(plan, opened.survivors, round) / weight**2)
 
@@ -152,8 +153,8 @@ def _local_variance(plan: Plan, survivors: tuple[str, ...], round: int) -> float
     rates = [training.learning_rate * training.recipe.rate(first + step, plan.steps) for step in range(steps)]
     # The noise of step s moves the model at every later step too, each time by momentum less.
     reach = [sum(rates[t] * training.momentum ** (t - s) for t in range(s, steps)) for s in range(steps)]
-    one = (privacy.noise_multiplier * privacy.clip / privacy.sampling_rate) ** 2
-    return len(survivors) * one * sum(each**2 for each in reach)
+    stds = [privacy.noise_multiplier * plan.clip(first + step) / privacy.sampling_rate for step in range(steps)]
+    return len(survivors) * sum((std * far) ** 2 for std, far in zip(stds, reach, strict=True))
 
 
 def strategy_for(terms: TrainingTerms) -> Strategy:

@@ -117,7 +117,7 @@ def test_the_masked_sum_is_the_plain_one_to_the_last_bit_and_carries_the_signal(
     plain.receive({name: PlainSite().answer(b"", lambda name=name: vectors[name]) for name in NAMES})
     assert plain.opened is not None
     assert np.array_equal(plain.opened.total, opened.total)
-    gradient = mean_gradient(PLAN, opened.total, opened.survivors)
+    gradient = mean_gradient(PLAN, opened.total, opened.survivors, 1)
     spread = UNIT.share * math.sqrt(5) * UNIT.step / PATIENTS
     assert stats.kstest((gradient - values * 5 / PATIENTS) / spread, "norm").pvalue > 1e-3
 
