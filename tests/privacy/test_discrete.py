@@ -111,13 +111,15 @@ def test_fine_shared_noise_costs_what_is_published_of_the_gaussian(known: dict) 
     plain = GaussianSteps(known["noise_multiplier"], known["sampling_rate"], known["steps"])
     shared = GaussianSteps(plain.noise_multiplier, plain.sampling_rate, plain.steps, Shares(5, 2.0**16))
     cost = epsilon([shared], known["delta"])
-    assert epsilon([plain], known["delta"]) <= cost <= epsilon([plain], known["delta"]) + 5e-3
+    continuous = epsilon([plain], known["delta"])
+    assert continuous <= cost <= continuous + 5e-3 * max(1.0, continuous)
     if "pld" in known:
         assert cost == pytest.approx(known["pld"], abs=known["pld_within"])
     else:
-        assert cost < known["moments_accountant"]
-    if known["delta"] < 0.01:
-        # Zhu and Wang's bound for any mechanism is looser than the moments accountant's for the Gaussian, not wild.
+        assert cost < known.get("moments_accountant", known.get("rdp"))
+    if known["delta"] < 0.01 and known["sampling_rate"] < 0.02:
+        # Zhu and Wang's bound for any mechanism is looser than the moments accountant's for the Gaussian: not wild at
+        # small sampling rates, several times at large ones.
         general = discrete.renyi_epsilon([shared], known["delta"])
         assert cost < general < 1.5 * known.get("moments_accountant", known.get("rdp"))
 

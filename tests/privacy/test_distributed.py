@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from medquorum.privacy import distributed, dpsgd
-from medquorum.privacy.accounting import plan_epsilon
+from medquorum.privacy.accounting import epsilon, plan_epsilon
 from medquorum.privacy.aggregation import Opened
 from medquorum.privacy.clipping import MARGIN, ClippedSum
 from medquorum.privacy.distributed import beside_local, collusions, contribution
 from medquorum.privacy.errors import UnaccountableError
+from medquorum.privacy.evaluation import copy_shares
+from medquorum.privacy.events import plan_evaluation_events
 from medquorum.privacy.lattice import DIMENSIONS, lattice, limit
-from medquorum.privacy.plan import Plan, PlanSite, PrivacyTerms, TrainingTerms
+from medquorum.privacy.plan import EvaluationTerms, Gate, Plan, PlanSite, PrivacyTerms, TrainingTerms
 from medquorum.privacy.randomness import SeededRandomness
 from medquorum.task import Finding, Task
 
@@ -147,6 +149,20 @@ def test_the_first_line_of_the_collusions_is_the_guarantee_and_the_others_only_g
         collusions(dataclasses.replace(PLAN, privacy=dataclasses.replace(PLAN.privacy, mode="local", colluding=0)))
         == ()
     )
+
+
+def test_collusions_count_what_evaluation_tells_about_patients_held_out() -> None:
+    """Shared evaluations lose noise to colluders like training does; a site's own copy for the gate does not."""
+    sites = tuple(dataclasses.replace(site, held_out=20) for site in PLAN.sites)
+    terms = EvaluationTerms(bins=10, every=1, noise_multiplier=3.0, minimum_patients=1, gate=None)
+    both = dataclasses.replace(PLAN, sites=sites, evaluation=terms)
+    assert len(plan_evaluation_events(both)) == 1
+    assert both.privacy.noise_multiplier == terms.noise_multiplier and plan_evaluation_events(both)[0].steps > 10
+    assert all(more.epsilon > less.epsilon for more, less in zip(collusions(both), collusions(PLAN), strict=True))
+    gate = Gate(max_fall=0.1, tolerated=0)
+    gated = dataclasses.replace(both, evaluation=dataclasses.replace(terms, gate=gate))
+    copied = [event for event in plan_evaluation_events(gated) if event.shares == copy_shares(gated)]
+    assert copied and collusions(gated)[-1].epsilon < collusions(both)[-1].epsilon + epsilon(copied, 1e-4)
 
 
 def test_at_equal_epsilon_the_mean_over_n_sites_carries_the_nth_part_of_local_noise() -> None:

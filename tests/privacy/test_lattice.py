@@ -64,7 +64,7 @@ plans = st.builds(
         colluding=min(colluding, max(1, len(sites) - spare) - 1),
         delta=1e-9,
     ),
-    st.lists(st.integers(1, 100_000), min_size=1, max_size=12),
+    st.lists(st.integers(4, 100_000), min_size=1, max_size=12),
     st.floats(0.2, 100.0),
     st.one_of(st.just(1.0), st.floats(1e-4, 1.0)),
     st.floats(1e-4, 1e4),

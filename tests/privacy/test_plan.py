@@ -35,7 +35,7 @@ PLAN = Plan(
     name="plan",
     task=Task((Finding("mass", "SCT", "4147007", "Mass"),), "DX"),
     release=bytes(32),
-    sites=(PlanSite("north", 300), PlanSite("south", 3)),
+    sites=(PlanSite("north", 300), PlanSite("south", 5)),
     quorum=2,
     rounds=10,
     training=TRAINING,
@@ -52,7 +52,8 @@ PLAN = Plan(
         ({"name": ""}, "name"),
         ({"release": b"short"}, "SHA-256"),
         ({"sites": ()}, "no site"),
-        ({"sites": (PlanSite("a", 1), PlanSite("a", 2)), "quorum": 1}, "share a name"),
+        ({"sites": (PlanSite("a", 4), PlanSite("a", 5)), "quorum": 1}, "share a name"),
+        ({"sites": (PlanSite("a", 3), PlanSite("b", 90)), "quorum": 1}, "a site with 3 training patients"),
         ({"quorum": 3}, "quorum of 3 out of 2"),
         ({"quorum": 0}, "quorum of 0"),
         ({"rounds": 0}, "rounds is 0"),
@@ -129,7 +130,7 @@ def test_a_refused_delta_comes_with_one_that_works() -> None:
 
 
 def test_a_site_is_found_by_name() -> None:
-    assert PLAN.nominal("south") == 3
+    assert PLAN.nominal("south") == 5
     with pytest.raises(PlanError, match="'west'"):
         PLAN.nominal("west")
 

@@ -68,7 +68,7 @@ def a_plan() -> Plan:
         name="n",
         task=Task((Finding("mass", "SCT", "1", "Mass"),), "DX"),
         release=bytes(32),
-        sites=(PlanSite("north", 100), PlanSite("south", 3)),
+        sites=(PlanSite("north", 100), PlanSite("south", 5)),
         quorum=2,
         rounds=3,
         training=TrainingTerms("fedavg", 1, 0.1, 0.0, 0.0, (1.0,), 0.0, False, 1.0, 0.9, 0.99, 1e-3),
