@@ -25,6 +25,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from medquorum.client.inputs import Inputs
+from medquorum.client.gate import InProcess
 from medquorum.client.intake import Table, import_dicom, import_table
 from medquorum.client.propose import propose
 from medquorum.client.store import Store
@@ -94,7 +95,7 @@ def generated_dicom(store: Store, count: int, folder: Path) -> str:
     pixels = generated_image(generator, 2048)
     for number in range(count):
         (folder / f"{number}.dcm").write_bytes(_dicom(np.roll(pixels, 16 * number, axis=1), number))
-    import_dicom(store, folder)
+    import_dicom(store, folder, InProcess())
     return "generated DICOM, 2048 x 2048 at 12 bits"
 
 

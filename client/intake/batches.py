@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..errors import StoreError
-from ..pixels import Rendered, UnreadableError
-from ..pixels.preview import PREVIEW, preview_bytes
+from ..pixels import UnreadableError
+from ..pixels.preview import PREVIEW
 from ..store import NewInstance, Store, Stored
 from .report import IntakeReport, Progress, Quarantined
 
@@ -28,13 +28,13 @@ class Read:
     content: bytes | None = field(default=None, repr=False)
 
 
-def attempt(source: str, read: Callable[[], bytes], parse: Callable[[bytes], tuple[NewInstance, Rendered]]) -> Read:
-    """Read and parse one file, turning every expected failure into a `Read` that says so."""
+def attempt(source: str, read: Callable[[], bytes], parse: Callable[[bytes], tuple[NewInstance, bytes]]) -> Read:
+    """Read and parse one file to an instance and its preview; every expected failure becomes a `Read` that says so."""
     content: bytes | None = None
     try:
         content = read()
-        instance, rendered = parse(content)
-        return Read(source, instance, preview_bytes(rendered.image))
+        instance, preview = parse(content)
+        return Read(source, instance, preview)
     except UnreadableError as fault:
         return Read(source, fault=fault, content=content)
     except MemoryError:

@@ -6,19 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from ..gate import Examiner
 from ..ordered import in_order
 from ..pixels import DEFAULT_LIMITS, Limits
 from ..store import Store
 from .batches import Account, Read, attempt, workers
-from .dicom_header import read_dicom
 from .files import existing_folder, list_files, read_inside
+from .instance import new_instance
 from .report import IntakeReport, Progress
 
 
 def import_dicom(
-    store: Store, folder: Path, progress: Progress | None = None, limits: Limits = DEFAULT_LIMITS
+    store: Store, folder: Path, gate: Examiner, progress: Progress | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> IntakeReport:
-    """Import every DICOM image below `folder`, whatever the files are called.
+    """Import every DICOM image below `folder` through `gate`, whatever the files are called.
 
     Each file ends imported, as a duplicate of what the store holds, or in quarantine with a code and a reason; a
     file's `source` is its path relative to `folder`. Files are taken in code-point order of that path, so that the
@@ -29,15 +30,15 @@ def import_dicom(
     account = Account(store, len(sources), progress)
     threads = workers()
     with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
-        for read in in_order(pool, partial(_read, root, limits), sources, 4 * threads):
+        for read in in_order(pool, partial(_read, root, gate, limits), sources, 4 * threads):
             account.take(read)
     account.flush()
     return account.report()
 
 
-def _read(root: Path, limits: Limits, source: str) -> Read:
+def _read(root: Path, gate: Examiner, limits: Limits, source: str) -> Read:
     return attempt(
         source,
         lambda: read_inside(root, source, limits),
-        lambda content: read_dicom(content, source, limits),
+        lambda content: new_instance(gate.examine(content), content, source),
     )

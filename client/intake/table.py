@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from ..annotations import Annotation, State, new_id, utc_now
 from ..errors import IntakeError
 from ..ordered import in_order
-from ..pixels import DEFAULT_LIMITS, Limits, Rendered, UnreadableError, raster_encoding, render
+from ..pixels import DEFAULT_LIMITS, Limits, UnreadableError, raster_encoding, render
+from ..pixels.preview import preview_bytes
 from ..store import NewInstance, Store
 from .batches import Account, Read, attempt, workers
 from .files import existing_folder, read_inside
@@ -145,7 +146,7 @@ def _read(root: Path, limits: Limits, row: _Row) -> Read:
     )
 
 
-def _instance(content: bytes, row: _Row, limits: Limits) -> tuple[NewInstance, Rendered]:
+def _instance(content: bytes, row: _Row, limits: Limits) -> tuple[NewInstance, bytes]:
     encoding = raster_encoding(content)
     rendered = render(content, encoding, limits=limits)
     study = _uid("study", row.patient, row.study)
@@ -167,7 +168,7 @@ def _instance(content: bytes, row: _Row, limits: Limits) -> tuple[NewInstance, R
         encoding=encoding,
         content=content,
     )
-    return instance, rendered
+    return instance, preview_bytes(rendered.image)
 
 
 def _uid(*parts: str) -> str:

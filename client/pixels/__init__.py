@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import codestream
 from .grey import GreyPipeline, Linear, LookupTable, Window, to_grey
 from .header import ImageHeader, image_header
 from .limits import DEFAULT_LIMITS, Limits
@@ -21,6 +22,7 @@ __all__ = [
     "Rendered",
     "UnreadableError",
     "Window",
+    "codestream",
     "image_header",
     "open_dicom",
     "raster_encoding",

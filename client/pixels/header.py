@@ -64,6 +64,12 @@ def image_header(dataset: Dataset, limits: Limits = DEFAULT_LIMITS) -> ImageHead
         raise UnreadableError(
             "too-large", f"one frame takes {header.frame_bits // 8} bytes, more than the {limits.frame_bytes} allowed"
         )
+    if header.frame_bits * header.frames > limits.decoded_bytes * 8:
+        raise UnreadableError(
+            "too-large",
+            f"all frames take {header.frame_bits * header.frames // 8} bytes, "
+            f"more than the {limits.decoded_bytes} allowed",
+        )
     if header.samples not in (1, 3):
         raise UnreadableError("bad-header", f"SamplesPerPixel is {header.samples}; images have 1 or 3")
     return header

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -12,7 +10,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from . import codestream
-from .header import PIXEL_ELEMENTS, ImageHeader
+from .header import PIXEL_ELEMENTS, ImageHeader, value
 from .limits import DEFAULT_LIMITS, Limits
 from .unreadable import UnreadableError, first_line
 
@@ -58,7 +56,7 @@ def _cause(error: Exception) -> str:
 
 def _check_length(dataset: Dataset, header: ImageHeader) -> None:
     """A file that was cut off holds fewer bytes than its header asks for: name that, rather than what numpy says."""
-    data: Any = next(dataset[name].value for name in PIXEL_ELEMENTS if name in dataset)
+    data = value(dataset, next(name for name in PIXEL_ELEMENTS if name in dataset))
     bits = header.frame_bits * header.frames
     if header.photometric == "YBR_FULL_422" and header.samples == 3:
         bits = bits * 2 // 3
@@ -69,7 +67,7 @@ def _check_length(dataset: Dataset, header: ImageHeader) -> None:
 
 def _check_codestream(dataset: Dataset, header: ImageHeader, frame: int) -> None:
     """Compare what the compressed frame declares with what the header declares, before a decoder allocates it."""
-    data: Any = dataset.get("PixelData")
+    data = value(dataset, "PixelData")
     if not isinstance(data, bytes | bytearray) or not data:
         raise UnreadableError("truncated", "the encapsulated pixel data is empty")
     try:

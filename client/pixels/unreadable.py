@@ -17,6 +17,10 @@ Code = Literal[
     "truncated",
     "too-large",
     "too-deep",
+    "too-many-elements",
+    "too-slow",  # not examined within the time that one file has
+    "crashed",  # the process that examined it died of it
+    "unsupported-class",
     "unsupported-syntax",
     "undecodable",
     "conflict",  # the store holds other content, or another patient, under the same UID

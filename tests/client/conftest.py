@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from medquorum.client.gate import Gate
 from medquorum.client.store import NewInstance, Store
 
 
@@ -44,3 +45,10 @@ def image() -> Callable[..., NewInstance]:
         return NewInstance(**(fields | changes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def gate() -> Iterator[Gate]:
+    """One gate with one worker for all tests of this process: a worker takes most of a second to start."""
+    with Gate(workers=1) as opened:
+        yield opened

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from medquorum.client.annotations import Box, Mask
 from medquorum.client.errors import NodeError
+from medquorum.client.gate import InProcess
 from medquorum.client.inputs import Inputs
 from medquorum.client.intake import import_dicom
 from medquorum.client.ordered import in_order
@@ -49,7 +50,7 @@ def filled(store: Store, tmp_path: Path) -> Iterator[Store]:
         pixels = generator.integers(0, 4000, (40 + 3 * number, 60 - 2 * number), np.uint16)
         changes = {9: {"BodyPartExamined": "HAND"}, 10: {"Modality": "CT"}}.get(number, {})
         (ward / f"{number:02}.dcm").write_bytes(dicom(pixels, number + 1, **changes))
-    import_dicom(store, ward)
+    import_dicom(store, ward, InProcess())
     yield store
 
 
@@ -114,7 +115,7 @@ def test_an_undecodable_image_is_reported_and_the_others_proposed(store: Store, 
     ward = tmp_path / "ward"
     ward.mkdir()
     (ward / "good.dcm").write_bytes(dicom(np.arange(600, dtype=np.uint16).reshape(20, 30)))
-    import_dicom(store, ward)
+    import_dicom(store, ward, InProcess())
     bad = NewInstance("", "P9", "1.9", "1.9.1", "1.9.1.1", "DX", "CHEST", "", "", 4, 4, 1, "", "bad.dcm", "dicom", b"x")
     store.add(bad)
     report = propose(store, make_release())

@@ -12,6 +12,7 @@ from dicom_files import dicom
 
 from medquorum.client import training_set
 from medquorum.client.annotations import Annotation, Box, Mask, Region, State, new_id, utc_now
+from medquorum.client.gate import InProcess
 from medquorum.client.intake import import_dicom
 from medquorum.client.store import FrozenRecord, InstanceRow, NewInstance, Store
 from medquorum.models.card import Architecture, InputTransform, ModelCard
@@ -59,7 +60,7 @@ def filled(store: Store, tmp_path: Path) -> Store:
         pixels = generator.integers(0, 4000, (40, 60), np.uint16)
         name = f"P{min(number, 3)}"
         (ward / f"{number}.dcm").write_bytes(dicom(pixels, number + 1, PatientID=name))
-    import_dicom(store, ward)
+    import_dicom(store, ward, InProcess())
     return store
 
 
