@@ -17,6 +17,7 @@ import typer
 
 from .audit.commands import audit
 from .compare.commands import compare
+from .describe.commands import describe
 from .errors import StudyError
 from .options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
 from .published.commands import published
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 simulate = typer.Typer(no_args_is_help=True, help="Run federations of many hospitals on this machine.")
 
 
+simulate.command("describe")(describe)
 simulate.command("compare")(compare)
 simulate.command("audit")(audit)
 simulate.command("published")(published)

@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from .progress import Event, Progress, StageAdvanced, StageFinished, StageStarted
+from .progress import Event, Progress, StageAdvanced, StageFinished, StageStarted, Told
 from .report import figures, statements
 from .results import Estimate, SiteResult, StudyResult
 
@@ -88,6 +88,8 @@ class _LiveBars:
                 self._bars.console.print(
                     f"  [green]✓[/green] {escape(stage)} [dim]{figures.duration(seconds)}[/dim]", highlight=False
                 )
+            case Told(text):
+                self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines:
@@ -112,6 +114,8 @@ class _Lines:
                     self._say(self._heartbeat(stage, done, now))
             case StageFinished(stage, seconds):
                 self._say(f"{stage}: done in {figures.duration(seconds)}")
+            case Told(text):
+                self._say(text)
 
     def _heartbeat(self, stage: str, done: int, now: float) -> str:
         total = self._totals[stage]

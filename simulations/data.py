@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..toml_table import nearest
 from .errors import StudyError
+from .look import patient_looks
 from .partition import Label, divide_patients
 from .phantoms.hospital import write_hospital
 from .study import Study
@@ -27,12 +28,14 @@ BitMask = NDArray[np.bool_]
 class Truth:
     """What is true of one file. source: its path as the hospital knows it. patient: its identifier there.
     present: for each finding of the task, None where the truth is not known. mask_of: gives the mask
-    (rows, columns) of the finding with that index, None where there is none or it is not known."""
+    (rows, columns) of the finding with that index, None where there is none or it is not known. groups: its cells of
+    the table's subgroup columns, in their order ("" for an empty one)."""
 
     source: str
     patient: str
     present: tuple[bool | None, ...]
     mask_of: Callable[[int], BitMask | None]
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class _Row:
     site: str
     mask: str
     present: tuple[bool | None, ...]
+    groups: tuple[str, ...]
 
 
 def state_of(cell: str, rule: LabelRule) -> bool | None:
@@ -133,7 +137,8 @@ def _read_table(study: Study, data: TableData, folder: Path) -> list[_Row]:
         with path.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle)
             header = list(reader.fieldnames or [])
-            for key, column in columns.items():
+            named = [*columns.items(), *(("subgroups", column) for column in data.subgroups)]
+            for key, column in named:
                 if column and column not in header:
                     raise StudyError(
                         f"there is no column {column!r}, which data.columns.{key} names",
@@ -187,7 +192,15 @@ def _row(study: Study, data: TableData, path: Path, number: int, cells: dict[str
             raise StudyError(
                 f"row {number} has no {key}", where=str(path), fix=f"fill the column {column!r} or remove the row"
             )
-    return _Row(number, cell(data.file), cell(data.patient), cell(data.site), cell(data.mask), tuple(present))
+    return _Row(
+        number=number,
+        file=cell(data.file),
+        patient=cell(data.patient),
+        site=cell(data.site),
+        mask=cell(data.mask),
+        present=tuple(present),
+        groups=tuple(cell(column) for column in data.subgroups),
+    )
 
 
 def _require_files(study: Study, data: TableData, folder: Path, rows: list[_Row]) -> None:
@@ -234,7 +247,10 @@ def _divide(study: Study, data: TableData, folder: Path, rows: list[_Row], out: 
         for row in rows:
             before = labels.get(row.patient, (False,) * len(row.present))
             labels[row.patient] = tuple(a or b is True for a, b in zip(before, row.present, strict=True))
-        site_of = divide_patients(labels, study.sites, study.seed)
+        looks: dict[str, float] | None = None
+        if study.sites.partition == "look":
+            looks = patient_looks(((row.patient, folder / row.file) for row in rows), study.sites.look)
+        site_of = divide_patients(labels, study.sites, study.seed, looks)
     by_site: dict[str, list[_Row]] = defaultdict(list)
     for row in rows:
         by_site[site_of[row.patient]].append(row)
@@ -242,7 +258,9 @@ def _divide(study: Study, data: TableData, folder: Path, rows: list[_Row], out: 
 
 
 def _hospital(name: str, data: TableData, folder: Path, rows: list[_Row], out: Path) -> Hospital:
-    truths = {row.file: Truth(row.file, row.patient, row.present, _mask_reader(folder, row.mask)) for row in rows}
+    truths = {
+        row.file: Truth(row.file, row.patient, row.present, _mask_reader(folder, row.mask), row.groups) for row in rows
+    }
     own = out / name
     own.mkdir(parents=True, exist_ok=True)
     if data.kind == "dicom":

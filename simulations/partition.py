@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +13,17 @@ from .terms import SiteTerms
 
 Label = tuple[bool, ...]
 """For each finding, whether any image of the patient shows it."""
+
+Patients = frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One hospital's patients: those trained on, those held out, and those that `train_share` leaves aside."""
+
+    train: Patients
+    held_out: Patients
+    aside: Patients
 
 
 def _divide(count: int, shares: Sequence[float]) -> list[int]:
@@ -32,12 +44,15 @@ def by_label(labels: Mapping[str, Label]) -> list[tuple[Label, list[str]]]:
     return sorted(groups.items())
 
 
-def divide_patients(labels: Mapping[str, Label], terms: SiteTerms, seed: int) -> dict[str, str]:
-    """The hospital of every patient, for the partitions that draw it ("iid", "sizes", "dirichlet").
+def divide_patients(
+    labels: Mapping[str, Label], terms: SiteTerms, seed: int, looks: Mapping[str, float] | None = None
+) -> dict[str, str]:
+    """The hospital of every patient, for the partitions that draw it ("iid", "sizes", "dirichlet", "look").
 
     "dirichlet" follows Hsu, Qi and Brown 2019: the patients of each label are divided among the hospitals by a draw
-    from a symmetric Dirichlet distribution of concentration alpha. StudyError when a hospital is left with fewer
-    than four patients, two to train on and two to hold out.
+    from a symmetric Dirichlet distribution of concentration alpha. "look" orders patients by `looks`, the measure of
+    each patient's images (ties by the seed), and gives the first hospital the least of it, and so on; the seed moves
+    nobody else. StudyError when a hospital is left with fewer than four patients, two to train on and two to hold out.
     """
     generator = np.random.default_rng([seed, 0x5117])
     sites = terms.names
@@ -49,9 +64,11 @@ def divide_patients(labels: Mapping[str, Label], terms: SiteTerms, seed: int) ->
             _assign(assigned, [patients[i] for i in order], sites, counts)
     else:
         patients = sorted(labels)
-        order = generator.permutation(len(patients))
-        counts = _divide(len(patients), terms.sizes or [1.0] * len(sites))
-        _assign(assigned, [patients[i] for i in order], sites, counts)
+        ordered = [patients[i] for i in generator.permutation(len(patients))]
+        if looks is not None:
+            ordered.sort(key=lambda patient: looks[patient])
+        counts = _divide(len(ordered), terms.sizes or [1.0] * len(sites))
+        _assign(assigned, ordered, sites, counts)
     for site in sites:
         count = sum(1 for one in assigned.values() if one == site)
         if count < 4:
@@ -71,7 +88,7 @@ def _assign(assigned: dict[str, str], patients: Sequence[str], sites: Sequence[s
         start += count
 
 
-def hold_out(labels: Mapping[str, Label], share: float, seed: int) -> frozenset[str]:
+def hold_out(labels: Mapping[str, Label], share: float, seed: int) -> Patients:
     """The held-out patients of one hospital: `share` of them, drawn within each label so that the rare ones are on
     both sides wherever a label has two patients or more. At least one patient is on either side."""
     generator = np.random.default_rng([seed, 0x4E1D])
@@ -83,6 +100,25 @@ def hold_out(labels: Mapping[str, Label], share: float, seed: int) -> frozenset[
         least = 1 if len(group) > 1 else 0
         held += group[: min(max(count, least), max(len(group) - 1, count if len(group) == 1 else 0))]
     return frozenset(held or groups[0][:1])
+
+
+def split_patients(labels: Mapping[str, Label], terms: SiteTerms, seed: int) -> Split:
+    """One hospital's patients by what they are for.
+
+    `train_share` of those not held out are trained on, each label in proportion; the patients of a share are among
+    those of every larger one, and the held-out ones are the same for all, so that a learning curve compares like with
+    like.
+    """
+    held = hold_out(labels, terms.held_out, seed)
+    rest = {patient: label for patient, label in labels.items() if patient not in held}
+    generator = np.random.default_rng([seed, 0x5A4E])
+    places: list[tuple[float, str]] = []
+    for _, patients in by_label(rest):
+        order = generator.permutation(len(patients))
+        places += [((place + 0.5) / len(patients), patients[index]) for place, index in enumerate(order)]
+    wanted = max(1, round(terms.train_share * len(rest)))
+    train = frozenset(patient for _, patient in sorted(places)[:wanted])
+    return Split(train, held, frozenset(rest) - train)
 
 
 def nominal(patients: int, multiple: int) -> int:

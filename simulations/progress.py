@@ -33,7 +33,14 @@ class StageFinished:
     seconds: float
 
 
-Event = StageStarted | StageAdvanced | StageFinished
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something to show at once between two stages: lines of plain text, such as how patients were divided."""
+
+    text: str
+
+
+Event = StageStarted | StageAdvanced | StageFinished | Told
 Progress = Callable[[Event], None]
 
 

@@ -16,9 +16,11 @@ from ..client.training_set import build
 from ..models.calibration import fit_temperature
 from ..models.checkpoint import Release, save
 from ..models.parameters import to_vector
-from .data import Hospital, collect
+from .data import Hospital
+from .describe.division import Division
 from .engine import EngineName
-from .errors import StudyError, StudyRefusedError
+from .errors import StudyRefusedError
+from .gather import gather, show
 from .outcome import Findings, assemble
 from .progress import Progress, silent, stage_of
 from .readers import Read, ScriptedReader
@@ -57,13 +59,8 @@ def run_study(
             fix='set it to "local", or choose another engine',
         )
     with ExitStack() as stack:
-        hospitals = _collected(study, data, out, stages)
-        if study.plan.quorum > len(hospitals):
-            raise StudyError(
-                f"a quorum of {study.plan.quorum} out of {len(hospitals)} hospitals",
-                where=f"{study.file}, plan.quorum",
-                fix=f"choose 1 to {len(hospitals)}",
-            )
+        hospitals, division = _gathered(study, data, out, stages)
+        show(division, out, progress)
         # Before anything is imported or trained: a budget that cannot work is said with the figures that would.
         privacy = privacy_terms(study, [planned_nominal(study, hospital) for hospital in hospitals])
         sites = _imported(study, hospitals, out, stages, stack)
@@ -126,10 +123,10 @@ class _Stages:
         return stage_of(self._progress, name, total)
 
 
-def _collected(study: Study, data: Path | None, out: Path, stages: _Stages) -> tuple[Hospital, ...]:
+def _gathered(study: Study, data: Path | None, out: Path, stages: _Stages) -> tuple[tuple[Hospital, ...], Division]:
     name = "Generate phantoms" if isinstance(study.data, PhantomData) else "Divide the images among hospitals"
     with stages.stage(name, 0) as advance:
-        return collect(study, data, out / "data", advance)
+        return gather(study, data, out / "data", advance)
 
 
 def _imported(study: Study, hospitals: Sequence[Hospital], out: Path, stages: _Stages, stack: ExitStack) -> list[Site]:

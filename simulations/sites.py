@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..client.gate import InProcess
 from ..client.intake import IntakeReport, Table, import_dicom, import_table
 from ..client.node import Node
 from ..client.policy import Policy
@@ -14,7 +15,7 @@ from ..client.store import InstanceRow
 from ..privacy.ledger import Ledger
 from .data import Hospital, Truth
 from .errors import StudyError
-from .partition import Label, hold_out, nominal
+from .partition import Label, nominal, split_patients
 from .study import Study
 
 
@@ -45,7 +46,7 @@ class Site:
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """Every image whose truth is known."""
+        """Every image that takes part."""
         return self.train + self.held_out
 
     def close(self) -> None:
@@ -65,8 +66,8 @@ def patients(cases: Sequence[Case]) -> int:
 def planned_nominal(study: Study, hospital: Hospital) -> int:
     """The number of training patients that the hospital would declare, before anything is imported."""
     labels = hospital.labels()
-    held = hold_out(labels, study.sites.held_out, study.seed) if len(labels) > 1 else frozenset[str]()
-    return nominal(len(labels) - len(held), study.sites.nominal_rounding)
+    count = len(split_patients(labels, study.sites, study.seed).train) if len(labels) > 1 else len(labels)
+    return nominal(count, study.sites.nominal_rounding)
 
 
 def open_site(
@@ -82,7 +83,7 @@ def open_site(
     node = Node.create(folder, hospital.name, policy, epsilon_cap=plan.epsilon_cap, delta=plan.delta, simulation=rights)
     try:
         if hospital.table is None:
-            report = import_dicom(node.store, hospital.folder, lambda done, _: advance(done))
+            report = import_dicom(node.store, hospital.folder, InProcess(), lambda done, _: advance(done))
         else:
             task = study.task
             table = Table(hospital.table, modality=task.modality, body_part=task.body_part, view=task.view)
@@ -101,14 +102,14 @@ def open_site(
                 where=str(hospital.folder),
                 fix="look at the quarantined files' reasons, or leave the hospital out",
             )
-        held = hold_out(labels, study.sites.held_out, study.seed)
+        split = split_patients(labels, study.sites, study.seed)
         # The node draws its own held-out patients at arrival; a study stratifies them by label instead.
         everybody = {case.row.patient for case in cases}
-        keys = {case.row.patient for case in cases if case.truth.patient in held}
+        keys = {case.row.patient for case in cases if case.truth.patient in split.held_out}
         node.store.set_held_out(sorted(everybody - keys), False)
         node.store.set_held_out(sorted(keys), True)
-        train = tuple(case for case in cases if case.truth.patient not in held)
-        held_out = tuple(case for case in cases if case.truth.patient in held)
+        train = tuple(case for case in cases if case.truth.patient in split.train)
+        held_out = tuple(case for case in cases if case.truth.patient in split.held_out)
     except BaseException:
         node.close()
         raise

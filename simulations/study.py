@@ -15,6 +15,7 @@ from ..privacy.plan import Mode
 from ..server.plan_terms import ModelTerms, PlanTerms, read_model, read_plan
 from ..task import Finding, Task
 from ..toml_table import Table, nearest
+from .days.terms import DaysTerms, read_days
 from .errors import StudyError
 from .phantoms.findings import PLANTERS
 from .phantoms.hospital import PhantomHospital
@@ -25,6 +26,7 @@ from .terms import (
     Compare,
     Cost,
     LabelRule,
+    Look,
     PartitionKind,
     PhantomData,
     Pretraining,
@@ -54,6 +56,7 @@ class Study:
     readers: ReaderTerms
     compare: Compare
     pretraining: Pretraining | None = None
+    days: DaysTerms = DaysTerms()
 
     @property
     def synthetic(self) -> bool:
@@ -92,6 +95,7 @@ def load_study(file: Path, seed: int | None = None) -> Study:
         readers=_readers(root.table("readers", required=False)),
         compare=_compare(root.table("compare", required=False)),
         pretraining=None if pretraining is None else _pretraining(pretraining, task),
+        days=read_days(root.table("days", required=False)),
     )
     about.done()
     root.done()
@@ -178,6 +182,7 @@ def _data(table: Table, task: Task, rules: tuple[LabelRule, ...]) -> PhantomData
         site=columns.text("site", ""),
         mask=columns.text("mask", ""),
         rules=rules,
+        subgroups=columns.texts("subgroups", ()),
     )
     if data.mask and len(task.findings) != 1:
         raise columns.fault("mask", "masks tell where one finding is, and the task has several", "keep one finding")
@@ -225,29 +230,30 @@ def _sites(table: Table, kind: str) -> SiteTerms:
     phantoms = kind == "phantoms"
     partition: PartitionKind = "column"
     if not phantoms:
+        # idx files have neither a column nor a patient's own device to divide by.
         drawn = ("iid", "dirichlet", "sizes")
-        choices = drawn if kind == "idx" else ("column", *drawn)  # idx files have no column to divide by
+        choices = drawn if kind == "idx" else get_args(PartitionKind)
         partition = cast(PartitionKind, table.text("partition", choices=choices))
     names = () if phantoms else table.texts("names", ())
-    sizes: tuple[float, ...] = ()
-    alpha = 1.0
-    if partition in ("iid", "dirichlet", "sizes") and not phantoms and len(names) < 2:
-        raise table.fault("names", f"an {partition!r} partition has no hospitals to divide among", "name two or more")
+    if partition != "column" and len(names) < 2:
+        raise table.fault("names", f"a {partition!r} partition has no hospitals to divide among", "name two or more")
     if len(set(names)) != len(names):
         raise table.fault("names", "two hospitals share a name", "give each its own name")
-    if partition == "sizes":
+    sizes: tuple[float, ...] = ()
+    if partition == "sizes" or (partition == "look" and table.has("sizes")):
         sizes = table.numbers("sizes")
         if len(sizes) != len(names) or not all(size > 0 for size in sizes):
             raise table.fault("sizes", f"{len(sizes)} sizes for {len(names)} hospitals", "give each one above 0")
-    if partition == "dirichlet":
-        alpha = table.number("alpha", 1.0, low=0.01)
     terms = SiteTerms(
         partition=partition,
         names=names,
-        alpha=alpha,
+        alpha=table.number("alpha", 1.0, low=0.01) if partition == "dirichlet" else 1.0,
         sizes=sizes,
         held_out=table.number("held_out", 0.3, low=0.05, high=0.8),
         nominal_rounding=table.whole("nominal_rounding", 10, low=1),
+        look=cast(Look, table.text("look", choices=get_args(Look))) if partition == "look" else "intensity",
+        train_share=table.number("train_share", 1.0, low=0.001, high=1.0),
+        one_class=table.flag("one_class", False),
     )
     table.done()
     return terms

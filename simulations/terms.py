@@ -7,7 +7,8 @@ from typing import Literal
 
 from .phantoms.hospital import PhantomHospital
 
-PartitionKind = Literal["column", "iid", "dirichlet", "sizes"]
+PartitionKind = Literal["column", "iid", "dirichlet", "sizes", "look"]
+Look = Literal["intensity", "noise", "resolution"]
 RegionKind = Literal["none", "box", "mask"]
 
 
@@ -34,7 +35,8 @@ class PhantomData:
 class TableData:
     """Files of a folder named by a CSV. kind: "table" (PNG or JPEG) or "dicom". csv: relative to the data folder.
     file, patient, site, mask: names of columns ("" for none); rules: one for each finding of the task. Masks are
-    images of the same size, non-zero where the study's only finding is."""
+    images of the same size, non-zero where the study's only finding is. subgroups: columns by whose values held-out
+    patients are also told apart."""
 
     kind: Literal["table", "dicom"]
     csv: str
@@ -43,6 +45,7 @@ class TableData:
     site: str
     mask: str
     rules: tuple[LabelRule, ...]
+    subgroups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,10 @@ class Pretraining:
 @dataclass(frozen=True, slots=True)
 class SiteTerms:
     """How data become hospitals: the partition and its settings, the share of each hospital's patients held out, and
-    the multiple to which the declared patient counts are rounded (to the nearest, at least one multiple)."""
+    the multiple to which the declared patient counts are rounded (to the nearest, at least one multiple).
+
+    look: what the partition "look" orders patients by (see look). train_share: the share of the patients not held out
+    that is trained on. one_class: whether a hospital may have one class only of a finding."""
 
     partition: PartitionKind
     names: tuple[str, ...]
@@ -85,6 +91,9 @@ class SiteTerms:
     sizes: tuple[float, ...]
     held_out: float
     nominal_rounding: int
+    look: Look = "intensity"
+    train_share: float = 1.0
+    one_class: bool = False
 
 
 @dataclass(frozen=True, slots=True)

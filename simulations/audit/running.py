@@ -18,8 +18,9 @@ from ..compare.cells import Cell
 from ..compare.features import Images, data_hash, load_images
 from ..compare.folds import Fold, fold_of, hospitals_of
 from ..compare.nodes import plan_of, train
-from ..data import Hospital, collect
+from ..data import Hospital
 from ..errors import StudyError, StudyRefusedError
+from ..gather import gather
 from ..progress import Progress, silent, stage_of
 from ..study import Study
 from ..training import starting_release
@@ -128,13 +129,7 @@ def audit_study(study: Study, data: Path | None, out: Path, options: Options, pr
     shutil.rmtree(work, ignore_errors=True)
     try:
         with stage_of(progress, "Read the data"):
-            first = list(collect(study, data, work / "first", lambda _: None))
-            if study.plan.quorum > len(first):
-                raise StudyError(
-                    f"a quorum of {study.plan.quorum} out of {len(first)} hospitals",
-                    where=f"{study.file}, plan.quorum",
-                    fix=f"choose 1 to {len(first)}",
-                )
+            first = list(gather(study, data, work / "first", lambda _: None)[0])
         release = starting_release(study, out.resolve().parent)
         with stage_of(progress, "Prepare the images", sum(len(one.truths) for one in first)) as advance:
             content = data_hash(study, data, first)

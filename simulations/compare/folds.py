@@ -17,7 +17,7 @@ from ...models.checkpoint import Release
 from ...models.transform import prepare_mask
 from ..data import Hospital, Truth, collect
 from ..errors import StudyError
-from ..partition import hold_out, nominal
+from ..partition import nominal, split_patients
 from ..readers import region_mask
 from ..study import Study
 from ..terms import PhantomData
@@ -145,14 +145,14 @@ def _ward(study: Study, seed: int, hospital: Hospital, mine: Sequence[tuple[int,
             where=str(hospital.folder),
             fix="look at the reasons of the images left out, or leave the hospital out",
         )
-    held = hold_out(labels, study.sites.held_out, seed)
+    split = split_patients(labels, study.sites, seed)
     return Ward(
         name=hospital.name,
-        train=np.array([row for row, one in mine if one.patient not in held], np.int64),
-        test=np.array([row for row, one in mine if one.patient in held], np.int64),
-        train_patients=len(labels) - len(held),
-        test_patients=len(held),
-        nominal=nominal(len(labels) - len(held), study.sites.nominal_rounding),
+        train=np.array([row for row, one in mine if one.patient in split.train], np.int64),
+        test=np.array([row for row, one in mine if one.patient in split.held_out], np.int64),
+        train_patients=len(split.train),
+        test_patients=len(split.held_out),
+        nominal=nominal(len(split.train), study.sites.nominal_rounding),
     )
 
 

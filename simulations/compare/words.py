@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..describe.division import how
 from ..report import figures
 from ..study import Study
 from ..terms import PhantomData
@@ -11,18 +12,9 @@ from .rows import Row
 
 
 def partition(study: Study) -> str:
-    """How the hospitals came about."""
-    if isinstance(study.data, PhantomData):
-        return "synthetic hospitals, the same for every seed"
-    sites = study.sites
-    return {
-        "column": "the natural hospitals, the same for every seed",
-        "iid": "patients divided at random among hospitals, anew for every seed",
-        "sizes": f"patients divided at random in the proportions {', '.join(f'{one:g}' for one in sites.sizes)}, "
-        "anew for every seed",
-        "dirichlet": f"patients divided by label shares from a Dirichlet distribution (alpha {sites.alpha:g}), "
-        "anew for every seed",
-    }[sites.partition]
+    """How the hospitals came about, and whether every seed has others."""
+    drawn = not isinstance(study.data, PhantomData) and study.sites.partition not in ("column", "look")
+    return f"{how(study)}, {'anew' if drawn else 'the same'} for every seed"
 
 
 def notes(study: Study, rows: Sequence[Row], seeds: int, left_out: int) -> tuple[str, ...]:

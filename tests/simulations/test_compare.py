@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from tiny_study import tiny
 
 from medquorum.simulations.compare import cells, features, running, show
 from medquorum.simulations.compare.cells import Cell, Figures, Refusal
@@ -19,66 +20,8 @@ from medquorum.simulations.compare.folds import fold_of
 from medquorum.simulations.compare.running import Options, compare_cells, private_modes
 from medquorum.simulations.errors import StudyError, StudyRefusedError
 from medquorum.simulations.run import run_study
-from medquorum.simulations.study import load_study
 
-STUDY = """
-[study]
-name = "tiny"
-seed = 3
-[data]
-kind = "phantoms"
-[[data.hospitals]]
-name = "One | <b>"
-patients = 12
-vendor = "aurora"
-visibility = 2.0
-damaged = 0.1
-prevalence = { consolidation = 0.5 }
-[[data.hospitals]]
-name = "Two"
-patients = 12
-vendor = "borealis"
-visibility = 2.0
-prevalence = { consolidation = 0.5 }
-[sites]
-held_out = 0.4
-nominal_rounding = 2
-[task]
-modality = "CR"
-[[task.findings]]
-key = "consolidation"
-scheme = "SCT"
-code = "95436008"
-meaning = "Lung consolidation"
-[model]
-backbone = "small"
-width = 8
-size = 32
-[plan]
-rounds = 2
-local_steps = 2
-quorum = 2
-learning_rate = 0.05
-[plan.privacy]
-epsilon = 6.0
-delta = 0.01
-[readers]
-regions = "mask"
-[compare]
-pooled_epochs = 2
-"""
 OPTIONS = Options(seeds=2, epsilons=(4.0, 8.0), modes=("local",))
-
-
-def study_of(folder, *changes):
-    text = STUDY
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "study.toml"
-    path.write_text(text, encoding="utf-8")
-    return load_study(path)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +29,7 @@ def finished(tmp_path_factory):
     """A tiny comparison, the folder it left, and the stages it told of."""
     folder = tmp_path_factory.mktemp("compare")
     events = []
-    comparison = compare_cells(study_of(folder), None, folder / "out", OPTIONS, events.append)
+    comparison = compare_cells(tiny(folder), None, folder / "out", OPTIONS, events.append)
     return comparison, folder, events
 
 
@@ -156,7 +99,7 @@ def test_asked_again_nothing_is_run_again_and_the_figures_stay(finished, monkeyp
 
     monkeypatch.setattr(running, "train", never)
     monkeypatch.setattr(features, "open_site", never)
-    again = compare_cells(study_of(folder), None, folder / "out", OPTIONS)
+    again = compare_cells(tiny(folder), None, folder / "out", OPTIONS)
     assert {path.name: path.stat().st_mtime_ns for path in (folder / "out" / "cells").iterdir()} == kept
     timeless = [dataclasses.replace(one, seconds=0.0) for one in (comparison, again)]
     assert timeless[0] == timeless[1]
@@ -173,13 +116,13 @@ def test_more_seeds_or_epsilons_run_only_what_is_new(finished, monkeypatch):
 
     monkeypatch.setattr(running, "train", noted)
     options = Options(seeds=2, epsilons=(4.0, 8.0, 16.0), modes=("local",))
-    compare_cells(study_of(folder), None, folder / "out", options)
+    compare_cells(tiny(folder), None, folder / "out", options)
     assert len(run) == 2 * 3 and {cell.epsilon for cell in run} == {16.0}
 
 
 def test_the_same_seeds_give_the_same_figures(finished):
     comparison, folder, _ = finished
-    again = compare_cells(study_of(folder), None, folder / "again", Options(1, (4.0,), ("local",)))
+    again = compare_cells(tiny(folder), None, folder / "again", Options(1, (4.0,), ("local",)))
     one = row_of(again, "federated", "local", 4.0)
     first = cells.load(Cell(3, "federated", "local", 4.0), finished[1] / "out" / "cells").outcome
     assert one.auroc.value == first.auroc.value and one.dice.value == first.dice.value
@@ -188,7 +131,7 @@ def test_the_same_seeds_give_the_same_figures(finished):
 
 def test_a_row_is_tested_on_patients_whom_nothing_was_trained_on(finished):
     _, folder, _ = finished
-    study = study_of(folder)
+    study = tiny(folder)
     first = list(running.collect(study, None, folder / "phantoms", lambda _: None))
     release = running.starting_release(study, folder)
     content = features.data_hash(study, None, first)
@@ -212,7 +155,7 @@ def test_a_row_is_tested_on_patients_whom_nothing_was_trained_on(finished):
 def test_without_noise_the_cells_are_what_a_whole_study_gets(finished):
     """The same hospitals, readers who never err: store, workbench and all, and the ready rows, train the same model."""
     comparison, folder, _ = finished
-    study = study_of(
+    study = tiny(
         folder / "study",
         ("epsilon = 6.0", 'mode = "none"\nepsilon = 6.0'),
         ("learning_rate = 0.05", "learning_rate = 0.05\nevaluation_bins = 0"),
@@ -231,7 +174,7 @@ def test_without_noise_the_cells_are_what_a_whole_study_gets(finished):
 
 def test_what_has_too_few_patients_says_refused_and_what_would_work(tmp_path):
     # The larger hospital's ten training patients make a delta of 0.12 too large, the smaller one's do not.
-    study = study_of(
+    study = tiny(
         tmp_path,
         ('patients = 12\nvendor = "aurora"', 'patients = 18\nvendor = "aurora"'),
         ("delta = 0.01", "delta = 0.12"),
@@ -251,7 +194,7 @@ def test_what_has_too_few_patients_says_refused_and_what_would_work(tmp_path):
 def test_settings_of_a_mode_change_its_trainings_alone(finished):
     folder = finished[1] / "settings"
     text = '[compare]\npooled_epochs = 2\n[[compare.settings]]\nmode = "local"\nepsilon = 8.0\nrounds = 3\n'
-    study = study_of(folder, ("[compare]\npooled_epochs = 2\n", text))
+    study = tiny(folder, ("[compare]\npooled_epochs = 2\n", text))
     comparison = compare_cells(study, None, finished[1] / "out-settings", Options(1, (4.0, 8.0), ("local",)))
     assert row_of(comparison, "federated", "local", 8.0).steps == 6
     assert row_of(comparison, "alone", "local", 8.0).steps == 6
@@ -260,7 +203,7 @@ def test_settings_of_a_mode_change_its_trainings_alone(finished):
 
 @pytest.mark.skipif("distributed" not in private_modes(), reason="this version has no distributed mode")
 def test_distributed_makes_the_same_steps_one_a_round(finished):
-    study = study_of(finished[1] / "distributed", ("learning_rate = 0.05", "learning_rate = 0.05\nmomentum = 0.5"))
+    study = tiny(finished[1] / "distributed", ("learning_rate = 0.05", "learning_rate = 0.05\nmomentum = 0.5"))
     comparison = compare_cells(study, None, finished[1] / "out-distributed", Options(1, (8.0,), ("distributed",)))
     row = row_of(comparison, "federated", "distributed", 8.0)
     assert row.cells == 1 and row.steps == 4 and 0 < row.epsilon_charged <= 8.0
@@ -273,23 +216,23 @@ def test_distributed_makes_the_same_steps_one_a_round(finished):
 def test_the_folder_of_another_study_is_refused(finished, tmp_path, change, said):
     _, folder, _ = finished
     with pytest.raises(StudyRefusedError, match=said):
-        compare_cells(study_of(tmp_path, change), None, folder / "out", OPTIONS)
+        compare_cells(tiny(tmp_path, change), None, folder / "out", OPTIONS)
 
 
 def test_what_a_failed_start_left_is_no_hindrance(tmp_path):
     (tmp_path / "out" / "work" / "features").mkdir(parents=True)
     (tmp_path / "out" / "run.log").write_text("a warning")
     with pytest.raises(StudyError, match="a quorum of 3"):
-        compare_cells(study_of(tmp_path, ("quorum = 2", "quorum = 3")), None, tmp_path / "out", OPTIONS)
+        compare_cells(tiny(tmp_path, ("quorum = 2", "quorum = 3")), None, tmp_path / "out", OPTIONS)
     with pytest.raises(StudyError, match="a quorum of 3"):
-        compare_cells(study_of(tmp_path, ("quorum = 2", "quorum = 3")), None, tmp_path / "out", OPTIONS)
+        compare_cells(tiny(tmp_path, ("quorum = 2", "quorum = 3")), None, tmp_path / "out", OPTIONS)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     with pytest.raises(StudyRefusedError, match="something else"):
-        compare_cells(study_of(tmp_path), None, tmp_path / "out", OPTIONS)
+        compare_cells(tiny(tmp_path), None, tmp_path / "out", OPTIONS)
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 
 
@@ -300,13 +243,13 @@ def test_a_cell_that_was_changed_by_hand_is_named(finished):
     for broken in (b"{", before.replace(b'"seed": 3', b'"seed": 4'), b'{"seed": 3}'):
         path.write_bytes(broken)
         with pytest.raises(StudyError, match=r"cannot be read back.*Fix: delete the file"):
-            compare_cells(study_of(folder), None, folder / "out", OPTIONS)
+            compare_cells(tiny(folder), None, folder / "out", OPTIONS)
     path.write_bytes(before)
 
 
 def test_a_quorum_above_the_hospitals_is_said_before_anything_runs(tmp_path):
     with pytest.raises(StudyError, match="a quorum of 3 out of 2"):
-        compare_cells(study_of(tmp_path, ("quorum = 2", "quorum = 3")), None, tmp_path / "out", OPTIONS)
+        compare_cells(tiny(tmp_path, ("quorum = 2", "quorum = 3")), None, tmp_path / "out", OPTIONS)
     assert not (tmp_path / "out" / "cells").exists()
 
 
@@ -322,7 +265,7 @@ print(len(comparison.rows))
 
 
 def test_killed_in_the_middle_and_started_again_no_cell_is_lost_or_run_twice(tmp_path):
-    study_of(tmp_path)
+    tiny(tmp_path)
     out = tmp_path / "out"
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "study.toml"), str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -349,7 +292,7 @@ def test_two_processes_do_not_share_a_folder(finished):
     with (folder / "out" / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(StudyRefusedError, match="another process"):
-            compare_cells(study_of(folder), None, folder / "out", OPTIONS)
+            compare_cells(tiny(folder), None, folder / "out", OPTIONS)
 
 
 def test_the_manifest_names_versions_data_and_seeds(finished):

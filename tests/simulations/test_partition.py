@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medquorum.simulations.errors import StudyError
-from medquorum.simulations.partition import divide_patients, hold_out, nominal
+from medquorum.simulations.partition import divide_patients, hold_out, nominal, split_patients
 from medquorum.simulations.terms import SiteTerms
 
 
@@ -67,3 +69,28 @@ def test_a_nominal_count_is_a_multiple_and_never_zero(patients, multiple):
     found = nominal(patients, multiple)
     assert found % multiple == 0 and found >= multiple
     assert abs(found - patients) <= max(multiple / 2, multiple - patients)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LABELS, st.floats(0.1, 0.9), st.floats(0.05, 1.0), st.integers(0, 1000))
+def test_a_smaller_training_share_is_part_of_a_larger_one_and_the_hold_out_stays(labels, less, more, seed):
+    small, large = (
+        split_patients(labels, dataclasses.replace(terms(), train_share=share), seed) for share in sorted((less, more))
+    )
+    assert small.held_out == large.held_out == hold_out(labels, 0.3, seed)
+    assert small.train and small.train <= large.train
+    for one in (small, large):
+        assert one.train | one.held_out | one.aside == labels.keys()
+        assert len(one.train) + len(one.held_out) + len(one.aside) == len(labels)
+
+
+def test_a_partition_by_look_orders_patients_and_never_splits_one():
+    labels = {f"p{n:03}": (n % 2 == 0,) for n in range(60)}
+    looks = {patient: float(int(patient[1:]) // 2) for patient in labels}
+    cut = dataclasses.replace(terms("look", sizes=(1.0, 2.0, 3.0)), look="noise")
+    found = divide_patients(labels, cut, 1, looks)
+    assert [list(found.values()).count(site) for site in "ABC"] == [10, 20, 30]
+    tops = [max(looks[p] for p in labels if found[p] == site) for site in "ABC"]
+    bottoms = [min(looks[p] for p in labels if found[p] == site) for site in "ABC"]
+    assert tops[0] <= bottoms[1] and tops[1] <= bottoms[2]
+    assert divide_patients(labels, cut, 2, looks) == found  # no ties at the cuts: the seed moves nobody

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_study import STUDY, tiny
 
 from medquorum.client.node import Node
 from medquorum.models import checkpoint
@@ -16,63 +17,18 @@ from medquorum.privacy.errors import PrivacyError
 from medquorum.simulations.errors import StudyError, StudyRefusedError
 from medquorum.simulations.progress import StageAdvanced, StageFinished, StageStarted
 from medquorum.simulations.run import run_study
-from medquorum.simulations.study import load_study
 
-STUDY = """
-[study]
-name = "tiny"
-seed = 3
-[data]
-kind = "phantoms"
-[[data.hospitals]]
-name = "One"
-patients = 9
-vendor = "aurora"
-visibility = 2.0
-damaged = 0.1
-prevalence = { consolidation = 0.5 }
-[[data.hospitals]]
-name = "Two"
-patients = 8
-vendor = "borealis"
-visibility = 2.0
-prevalence = { consolidation = 0.5 }
-[sites]
-held_out = 0.4
-nominal_rounding = 2
-[task]
-modality = "CR"
-[[task.findings]]
-key = "consolidation"
-scheme = "SCT"
-code = "95436008"
-meaning = "Lung consolidation"
-[model]
-backbone = "small"
-width = 8
-size = 32
-[plan]
-rounds = 2
-local_steps = 2
-quorum = 2
-evaluation_bins = 20
-[plan.privacy]
-epsilon = 6.0
-epsilon_cap = 7.0
-delta = 0.01
-[readers]
-error_rate = 0.05
-automation_bias = 0.2
-regions = "mask"
-[compare]
-pooled_epochs = 2
-"""
+RUN = (
+    ('name = "One | <b>"\npatients = 12', 'name = "One"\npatients = 9'),
+    ('name = "Two"\npatients = 12', 'name = "Two"\npatients = 8'),
+    ("quorum = 2\nlearning_rate = 0.05", "quorum = 2\nevaluation_bins = 20"),
+    ("epsilon = 6.0", "epsilon = 6.0\nepsilon_cap = 7.0"),
+    ('regions = "mask"', 'error_rate = 0.05\nautomation_bias = 0.2\nregions = "mask"'),
+)
 
 
-def study_of(folder: Path, text: str = STUDY, seed: int | None = None):
-    path = folder / "study.toml"
-    path.write_text(text, encoding="utf-8")
-    return load_study(path, seed)
+def study_of(folder: Path, *changes: tuple[str, str]):
+    return tiny(folder, *RUN, *changes)
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +120,11 @@ def test_stages_start_advance_and_finish_in_order(finished):
             assert event.stage == running and event.done >= done
             done = event.done
             assert total == 0 or done <= total + 1  # a damaged file stands beside those counted
-        else:
-            assert isinstance(event, StageFinished) and event.stage == running
+        elif isinstance(event, StageFinished):
+            assert event.stage == running
             running = None
+        else:
+            assert running is None and "training + held out" in event.text
     assert running is None and len(seen) >= 8
 
 
@@ -197,7 +155,7 @@ def test_a_folder_with_a_run_is_never_run_over(finished, tmp_path):
 )
 def test_what_cannot_work_is_refused_before_anything_is_imported(tmp_path, old, new, said):
     with pytest.raises((PrivacyError, StudyError)) as caught:
-        run_study(study_of(tmp_path, STUDY.replace(old, new)), None, tmp_path / "out")
+        run_study(study_of(tmp_path, (old, new)), None, tmp_path / "out")
     assert said in str(caught.value) and "Fix: " in str(caught.value)
     assert not (tmp_path / "out" / "nodes").exists()
 
@@ -220,7 +178,10 @@ def test_pictures_with_a_table_and_masks_without_privacy(tmp_path):
     (data / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     lines.append("torn.png,p99,A,0,")
     (data / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
-    head, tail = STUDY.split("[sites]")
+    text = STUDY
+    for old, new in RUN:
+        text = text.replace(old, new)
+    head, tail = text.split("[sites]")
     text = (
         head.split("[data]")[0]
         + '[data]\nkind = "table"\n[data.columns]\nsite = "site"\nmask = "mask"\n[sites]\npartition = "column"\n'
@@ -230,7 +191,7 @@ def test_pictures_with_a_table_and_masks_without_privacy(tmp_path):
         .replace("epsilon = 6.0", 'mode = "none"')
         .replace("epsilon_cap = 7.0\n", "")
     )
-    result = run_study(study_of(tmp_path, text), data, tmp_path / "out")
+    result = run_study(tiny(tmp_path, text=text), data, tmp_path / "out")
     assert result.mode == "none" and not result.synthetic
     assert [site.patients for site in result.sites] == [12, 12]
     assert [len(site.quarantined) for site in result.sites] == [1, 0]

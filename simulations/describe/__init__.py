@@ -1,0 +1,1 @@
+"""What a study's hospitals hold, said and drawn before anything is trained."""
