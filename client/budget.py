@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..privacy.distributed import Collusion, collusions
 from ..privacy.events import round_events
+from ..privacy.guarantee import against
 from ..privacy.ledger import Ledger
 from .agreements import Agreements
 
@@ -12,7 +14,8 @@ from .agreements import Agreements
 @dataclass(frozen=True, slots=True)
 class PlanBudget:
     """One started plan. spent: epsilon charged so far, at the plan's delta. rounds: how many more like its own fit;
-    None when this node no longer knows the plan. closed: it counts as fully spent since the ledger was brought back."""
+    None when this node no longer knows the plan. closed: it counts as fully spent since the ledger was brought back.
+    collusions: what the whole plan costs against the coordinator with so many sites; shown, never charged."""
 
     name: str
     epsilon: float
@@ -20,6 +23,7 @@ class PlanBudget:
     spent: float
     rounds: int | None
     closed: bool
+    collusions: tuple[Collusion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ def budget(ledger: Ledger, agreements: Agreements) -> Budget:
                 book.spent_on(plan_hash),
                 rounds,
                 plan_hash in book.closed,
+                () if known is None else collusions(known),
             )
         )
     used, left = book.cost.divergence, book.renyi_left
@@ -89,4 +94,5 @@ def lines(budget: Budget) -> list[str]:
         else:
             left = "unknown here" if plan.rounds is None else f"{plan.rounds} more rounds are affordable"
         said.append(f"{plan.name}: {plan.spent:.4g} of epsilon {plan.epsilon:g} at delta {plan.delta:g}; {left}.")
+        said += [f"    {line}" for line in against(plan.collusions)]
     return said

@@ -89,7 +89,8 @@ def collusions(plan: Plan) -> tuple[Collusion, ...]:
     released = [events for events in (plan_events(plan), plan_evaluation_events(plan)) if events]
     lines: list[Collusion] = []
     for colluding in range(plan.privacy.colluding, plan.quorum):
-        alone = colluding > tolerated(plan)
+        # All others of a cohort can take their own vectors off its sum.
+        alone = colluding > tolerated(plan) or colluding == plan.quorum - 1
         left = 1 if alone else plan.quorum - colluding
         costs = [epsilon([_under(event, left) for event in events], plan.privacy.delta) for events in released]
         lines.append(Collusion(colluding, max(costs), alone))

@@ -63,6 +63,27 @@ def serve(
 
 
 @coordinator.command()
+def plan(
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="The plan file.", show_default=False)],
+    folder: Folder,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a plan would promise every site's patients. Nothing is sent."""
+    from ...privacy.guarantee import guarantee, lines
+    from ..plan_file import load_plan
+    from .consortium import Consortium
+
+    read, _ = load_plan(plan_file, Consortium(folder).name)
+    promised = guarantee(read)
+    if as_json:
+        _print(promised.document())
+        return
+    typer.echo(f"{read.name}: {read.rounds} rounds over {promised.sites} sites, quorum {promised.quorum}.")
+    for line in lines(promised):
+        typer.echo(line)
+
+
+@coordinator.command()
 def train(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="The plan file.", show_default=False)],
     folder: Folder,

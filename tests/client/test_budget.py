@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hospitals import make_plan, make_release
+from hospitals import make_plan, make_privacy, make_release, make_training
 from typer.testing import CliRunner
 
 from medquorum.client.agreements import Agreements
@@ -49,6 +50,23 @@ def test_the_rounds_said_to_be_affordable_are(rooms: tuple[Ledger, Agreements]) 
     assert after.plans[0].rounds == 0
     assert (after.committed, after.left) == (PLAN.privacy.epsilon, 80.0 - PLAN.privacy.epsilon)
     assert "0 more rounds are affordable" in "\n".join(lines(after))
+
+
+def test_what_colluding_sites_could_learn_is_shown_apart_and_never_charged(rooms: tuple[Ledger, Agreements]) -> None:
+    ledger, agreements = rooms
+    shared = replace(
+        PLAN,
+        training=make_training(local_steps=1),
+        privacy=make_privacy(mode="distributed", noise_multiplier=2.0),
+        evaluation=None,
+    )
+    agreements.countersign(shared, 50.0)
+    charge(ledger, shared, 1)
+    (one,) = budget(*rooms).plans
+    assert [line.colluding for line in one.collusions] == [0, 1, 2]
+    assert one.spent < one.collusions[0].epsilon < one.collusions[2].epsilon
+    said = "\n".join(lines(budget(*rooms)))
+    assert f"together with 1 other site that tell it their noise: epsilon {one.collusions[1].epsilon:.4g}" in said
 
 
 def test_what_was_adopted_and_closed_is_said(rooms: tuple[Ledger, Agreements], tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hospitals import TASK, make_release
+from typer.testing import CliRunner
 
 from medquorum.models import checkpoint
 from medquorum.privacy.accounting import plan_epsilon
@@ -13,6 +15,8 @@ from medquorum.privacy.calibration import steps_within
 from medquorum.privacy.errors import UnaccountableError
 from medquorum.privacy.plan import Plan
 from medquorum.server.errors import PlanFileError
+from medquorum.server.network.commands import coordinator as commands
+from medquorum.server.network.consortium import Consortium
 from medquorum.server.plan_file import load_plan
 
 PLAN = """
@@ -147,3 +151,13 @@ def test_a_missing_file_and_a_release_of_another_task_are_said(tmp_path: Path) -
     text = PLAN.replace("seed = 3", 'folder = "start"').replace("[model]\nwidth = 8\nsize = 32\n", "")
     with pytest.raises(PlanFileError, match="another task"):
         load_plan(written(tmp_path, text.replace('"DX"', '"CR"')), "chest")
+
+
+def test_the_command_plan_says_what_a_plan_would_promise(tmp_path: Path) -> None:
+    Consortium.create(tmp_path / "c", "chest")
+    file = str(written(tmp_path, PLAN.replace("[plan.privacy]", SHARED)))
+    said = CliRunner().invoke(commands, ["plan", file, "--folder", str(tmp_path / "c")]).stdout
+    assert "3 sites, quorum 3" in said and "Against the coordinator alone: epsilon" in said
+    plain = CliRunner().invoke(commands, ["plan", file, "--folder", str(tmp_path / "c"), "--json"]).stdout
+    promised = json.loads(plain)
+    assert promised["training"] <= promised["stated"] == 8.0 and len(promised["collusions"]) == 3
