@@ -35,6 +35,7 @@ from ..privacy.secure_aggregation import Witness
 from ..privacy.versions import require_compatible
 from .aggregation import Part, SiteSide, plain
 from .agreements import AgreementError, Agreements, UnknownPlanError
+from .audit_log import Trail, Untraced
 from .benches import Benches
 from .disk import DiskFullError, is_full
 from .evaluate import evaluated, score_histograms
@@ -47,6 +48,8 @@ from .trust import Trust
 _LOG = logging.getLogger(__name__)
 
 Vector = NDArray[np.float64]
+# By whom the audit log says that it was asked.
+_OUTSIDE = "coordinator"
 
 
 @dataclass(slots=True)
@@ -79,8 +82,10 @@ class Federation:
         side: SiteSide | None,
         trust: Trust | None,
         benches: Benches | None = None,
+        trail: Trail | None = None,
     ) -> None:
         self._site = site
+        self._trail = trail or Untraced()
         self._store = store
         self._ledger = ledger
         self._policy = policy
@@ -108,6 +113,7 @@ class Federation:
             payload = self._step(step)
         except Exception as fault:  # whatever happened, the coordinator is told no more than `_spoken` allows
             refusal = _spoken(fault)
+            self._note_refusal(step.plan_hash, step.purpose, fault)
         return wire.encode(
             StepAnswer(step.plan_hash, step.purpose, step.round, step.attempt, self._site, payload, refusal)
         )
@@ -128,6 +134,7 @@ class Federation:
             word = Countersignature(plan_hash, self._site, True, self._agree(invitation), "")
         except Exception as fault:  # as above
             word = Countersignature(plan_hash, self._site, False, 0.0, _spoken(fault))
+            self._note_refusal(plan_hash, "plan", fault)
         return word if self._trust is None else self._trust.sign(word)
 
     def _agree(self, invitation: Invitation) -> float:
@@ -152,6 +159,7 @@ class Federation:
         if not self._benches.training_records(plan):
             raise PolicyError("this site has no reviewed patient who may be trained on")
         cap = self._policy.plan_epsilon if plan.privacy.mode != "none" else 0.0
+        self._trail.append("agreement", _OUTSIDE, plan=plan.hash.hex(), epsilon_cap=cap)
         self._agreements.countersign(plan, cap)
         return cap
 
@@ -283,6 +291,22 @@ class Federation:
                 plan_events(plan),
                 plan_evaluation_events(plan),
             )
+            self._trail.append(
+                "charge",
+                _OUTSIDE,
+                plan=plan.hash.hex(),
+                purpose=part.purpose,
+                round=part.round,
+                attempt=part.attempt,
+                committed=self._ledger.committed(),
+            )
+
+    def _note_refusal(self, plan_hash: bytes, about: str, fault: Exception) -> None:
+        """Note what was refused. The refusal stands even where it cannot be noted."""
+        try:
+            self._trail.append("refusal", _OUTSIDE, plan=plan_hash.hex(), about=about, fault=type(fault).__name__)
+        except (MedquorumError, OSError) as other:
+            _LOG.error("a refusal could not be noted in the audit log: %s", other)
 
     def _evaluation(self, part: Part, parameters: bytes) -> Vector:
         plan, bench = part.plan, self._benches.held_out(part.plan)

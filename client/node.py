@@ -49,7 +49,18 @@ class Node:
         self._agreements = Agreements(folder / "agreements.sqlite")
         witness = LedgerWitness(self.site, ledger, Witnesses(folder / "witnesses.sqlite"), policy.witnesses)
         self._federation = Federation(
-            self.site, store, ledger, policy, self._agreements, witness, self.releases, simulation, side, trust, benches
+            self.site,
+            store,
+            ledger,
+            policy,
+            self._agreements,
+            witness,
+            self.releases,
+            simulation,
+            side,
+            trust,
+            benches,
+            store.trail,
         )
 
     @classmethod
@@ -75,7 +86,7 @@ class Node:
             raise NodeError("the folder holds a node already", where=str(folder), fix="open it, or choose another")
         folder.mkdir(parents=True, exist_ok=True)
         policy = policy or Policy()
-        Store.create(folder / "store", site, held_out_share).close()
+        Store.create(folder / "store", site, held_out_share, audited=simulation is None).close()
         Ledger.create(folder / "ledger.sqlite", site, epsilon_cap, delta)
         policy.write(folder / "policy.toml")
         return cls.open(folder, simulation, side)
@@ -98,7 +109,7 @@ class Node:
         if not (folder / "policy.toml").is_file():
             raise NodeError("the folder holds no node", where=str(folder), fix="create one first")
         policy = Policy.read(folder / "policy.toml")
-        store = Store.open(folder / "store")
+        store = Store.open(folder / "store", audited=simulation is None)
         try:
             ledger = Ledger.open(folder / "ledger.sqlite", store.setting("site"))
         except BaseException:

@@ -27,12 +27,12 @@ def init(
     delta: Annotated[float, typer.Option(help="Largest delta that one plan may have.")] = 1e-4,
 ) -> None:
     """Lay out a node: its encrypted store, privacy ledger, policy file and keys. Nothing leaves this machine."""
-    from ..keys import read_node_key
+    from ..keys import open_node_key
     from ..node import Node
     from .settings import NetworkSettings
 
     Node.create(folder, site, epsilon_cap=epsilon_cap, delta=delta).close()
-    settings = NetworkSettings(folder, read_node_key(folder / "store" / "node.key"))
+    settings = NetworkSettings(folder, open_node_key(folder / "store"))
     settings.create_keys()
     _say(f"Node for {site} in {folder}. Its identity in six words:\n\n    {_words(settings)}\n")
     _say(f"Read {folder / 'policy.toml'} and change what this site allows. Keep a copy of {folder / 'store/node.key'}.")
@@ -151,10 +151,10 @@ def run(folder: Folder) -> None:
 
 
 def _settings(folder: Path) -> NetworkSettings:
-    from ..keys import read_node_key
+    from ..keys import open_node_key
     from .settings import NetworkSettings
 
-    return NetworkSettings(folder, read_node_key(folder / "store" / "node.key"))
+    return NetworkSettings(folder, open_node_key(folder / "store"))
 
 
 def _words(settings: NetworkSettings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .rows import (
     ChainHead,
     Erasure,
+    Figures,
     FrozenRecord,
     InstanceRow,
     NewInstance,
@@ -17,6 +18,7 @@ from .store import Store
 __all__ = [
     "ChainHead",
     "Erasure",
+    "Figures",
     "FrozenRecord",
     "InstanceRow",
     "NewInstance",

@@ -13,8 +13,9 @@ from ..errors import StoreError
 from .coding import microseconds, pack, unpack
 from .events import NewEvent, append, opened
 from .rows import ConsentKind, Erasure, PatientRow
-from .schema import assets, events, identifiers, instances, patients, series, studies
+from .schema import assets, events, identifiers, instances, originals, patients, series, studies
 from .sealing import Seal
+from .tracing import note
 from .vault import Vault
 
 
@@ -248,6 +249,7 @@ def erase(vault: Vault, patient: str) -> Erasure:
         owned = select(studies.c.id).where(studies.c.patient.in_(members))
         mine = select(instances.c.id).where(instances.c.patient.in_(members))
         connection.execute(delete(assets).where(assets.c.instance.in_(mine)))
+        connection.execute(delete(originals).where(originals.c.instance.in_(mine)))
         connection.execute(delete(instances).where(instances.c.patient.in_(members)))
         connection.execute(delete(series).where(series.c.study.in_(owned)))
         connection.execute(delete(studies).where(studies.c.patient.in_(members)))
@@ -259,6 +261,7 @@ def erase(vault: Vault, patient: str) -> Erasure:
         payload = pack({"members": members, "instances": len(images), "events": lost})
         event = NewEvent(kind="erasure", at=microseconds(now), level="patient", target=patient, payload=payload)
         head = append(vault, connection, [event])
+        note(vault, connection, "erasure", patient=patient, images=len(images), events=lost)
     for member in members:
         vault.forget(member)
         vault.cache.forget(member)

@@ -13,6 +13,7 @@ from .coding import microseconds, moment, pack, unpack
 from .events import NewEvent, append
 from .rows import Outcome, QuarantineRow
 from .schema import quarantine
+from .tracing import note
 from .vault import Vault
 
 _VERSION = 1
@@ -46,6 +47,7 @@ def put(vault: Vault, source: str, code: str, reason: str, content: bytes | None
             )
             payload = pack({"item": identifier, "code": code, "outcome": "held"})
             append(vault, connection, [NewEvent(kind="quarantine", at=now, payload=payload)])
+            note(vault, connection, "quarantine", item=identifier, outcome="held", code=code)
             vault.files.stage(files)
     except BaseException:
         vault.files.unstage(files)
@@ -95,6 +97,7 @@ def end(vault: Vault, identifier: str, outcome: Outcome) -> None:
             raise _unknown(vault, identifier)
         payload = pack({"item": identifier, "outcome": outcome})
         append(vault, connection, [NewEvent(kind="quarantine", at=now, payload=payload)])
+        note(vault, connection, "quarantine", item=identifier, outcome=outcome)
     vault.files.remove([identifier])
     vault.overwrite_deleted()
 

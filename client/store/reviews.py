@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, select
+from sqlalchemy import Connection, Select, exists, func, select
 
 from ..annotations import Annotation, Box, Proposal, Region
 from ..errors import AnnotationError, ConflictError, StoreError
 from .coding import microseconds, pack_annotation, pack_proposal, unpack_annotation, unpack_proposal
 from .events import NewEvent, append, opened
 from .instances import CHUNK
-from .schema import events, instances, patients
+from .rows import Figures
+from .schema import events, instances, patients, quarantine
 from .vault import Vault
 
 
@@ -212,3 +213,20 @@ def history(vault: Vault, connection: Connection, instance: str) -> list[Annotat
     """Every annotation of an instance, oldest first."""
     rows = connection.execute(_selected("annotation").where(events.c.target == instance))
     return [_annotation(vault, connection, row) for row in rows]
+
+
+def figures(connection: Connection, release: str | None) -> Figures:
+    """See Store.figures."""
+
+    def count(query: Select[Any]) -> int:
+        return connection.scalar(select(func.count()).select_from(query.subquery())) or 0
+
+    # Events outlive an erased patient; the images they were about do not.
+    about = select(events.c.target).join(instances, instances.c.id == events.c.target).distinct()
+    return Figures(
+        patients=count(select(patients.c.id).where(patients.c.erased_at.is_(None), patients.c.merged_into.is_(None))),
+        images=count(select(instances.c.id)),
+        proposed=count(about.where(events.c.kind == "proposal", events.c.release == release)),
+        reviewed=count(about.where(events.c.kind == "annotation")),
+        quarantined=count(select(quarantine.c.id).where(quarantine.c.outcome == "held")),
+    )

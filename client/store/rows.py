@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ..deidentify.original import Original
 
 Encoding = Literal["dicom", "png", "jpeg"]
 ConsentKind = Literal["consent", "opt_out"]
@@ -22,7 +25,9 @@ class NewInstance:
 
     patient_issuer: who issued patient_id (Issuer of Patient ID, 0010,0021); one identifier under two issuers is two
     patients. laterality: "L", "R", "B" or "". rows, columns: stored pixels of one frame. acquired: the file's own
-    date and time as text, or "". source: relative path as the user knows it. content: the whole file.
+    date and time as text, or "". source: relative path as the user knows it. content: the whole file, as it is to be
+    stored. original: of de-identified content, what it was. received: the SHA-256 of the file as it came, where
+    content is not that file; by it the same file is known again.
     """
 
     patient_issuer: str
@@ -41,6 +46,8 @@ class NewInstance:
     source: str
     encoding: Encoding
     content: bytes = field(repr=False)
+    original: Original | None = field(default=None, repr=False)
+    received: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +132,15 @@ class Erasure:
     instances: int
     events: int
     head: ChainHead
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How far the work has come. patients: neither erased nor merged. proposed: images that one release has proposed
+    for; reviewed: images that somebody has annotated; quarantined: files held."""
+
+    patients: int
+    images: int
+    proposed: int
+    reviewed: int
+    quarantined: int

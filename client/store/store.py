@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from ..annotations import Annotation, Proposal, new_id
+from ..annotations import Annotation, Proposal
+from ..audit_log import AuditHead, Trail, Untraced, this_user
 from ..errors import AnnotationError, StoreError
-from ..keys import create_node_key, read_node_key
-from . import events, freezing, instances, patients, quarantining, reviews, schema
-from .database import clear_errors
+from . import events, freezing, instances, patients, quarantining, reviews, schema, tracing
+from .founding import FIXED, found, unlocked
 from .rows import (
     ChainHead,
     ConsentKind,
     Eligibility,
     Erasure,
+    Figures,
     FrozenRecord,
     InstanceRow,
     NewInstance,
@@ -27,9 +30,10 @@ from .rows import (
     QuarantineRow,
     Stored,
 )
-from .vault import DATABASE, Vault, claim_folder, closed_on_failure, remove_store
+from .vault import Vault, closed_on_failure
 
-KEY_FILE = "node.key"
+if TYPE_CHECKING:
+    from ..deidentify.original import Original
 
 
 class Store:
@@ -63,64 +67,31 @@ class Store:
         *,
         eligibility: Eligibility = "opt_out",
         key_file: Path | None = None,
+        audited: bool = True,
     ) -> Store:
         """Create a store and its node key in `folder`, which is made (mode 0700) when missing.
 
         held_out_share: the chance, in [0, 1), that a new patient is kept for evaluation and never trained on.
         eligibility: "opt_out" trains on everybody who has not opted out, "consent" only on who has consented.
-        key_file: where the node's key goes (default: `node.key` in the folder).
+        key_file: where the node's key goes (default: keys.key_path). audited: whether what is done is noted in the
+        audit log; False is for hospitals that do not exist.
         """
-        if not site:
-            raise StoreError("the store's site has no name", where=str(folder), fix="name the site")
-        if not 0.0 <= held_out_share < 1.0:
-            raise StoreError(
-                f"a held-out share of {held_out_share}", where=str(folder), fix="choose it in [0, 1), such as 0.2"
-            )
-        if eligibility not in ("opt_out", "consent"):
-            raise StoreError(
-                f"an eligibility rule {eligibility!r}", where=str(folder), fix='choose "opt_out" or "consent"'
-            )
-        with clear_errors(str(folder)):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            claim_folder(folder)
-        key_path = key_file or folder / KEY_FILE
-        rows = {
-            "store": new_id(),
-            "site": site,
-            "held_out_share": repr(held_out_share),
-            "eligibility": eligibility,
-        }
-        try:
-            key = create_node_key(key_path)
-        except BaseException:
-            remove_store(folder)
-            raise
-        try:
-            vault = Vault(folder, key)
-            with closed_on_failure(vault), vault.transaction() as connection:
-                connection.execute(
-                    insert(schema.settings), [{"name": name, "value": value} for name, value in rows.items()]
-                )
-        except BaseException:
-            # Nothing was ever stored under this key, and a second attempt must not meet the first one's remains.
-            remove_store(folder)
-            key_path.unlink(missing_ok=True)
-            raise
-        return cls(vault)
+        return cls(found(folder, site, held_out_share, eligibility, key_file, audited))
 
     @classmethod
-    def open(cls, folder: Path, *, key_file: Path | None = None) -> Store:
-        """Open a store, bringing its schema to this version.
+    def open(cls, folder: Path, *, key_file: Path | None = None, audited: bool = True) -> Store:
+        """Open a store, bringing its schema to this version; key_file, audited: as for `create`.
 
         Raises KeyFileError for a lost, unreadable or too widely readable key; StoreError when there is no store,
         when the key is not its, when another process has it open, or when a newer medquorum wrote it.
         """
-        if not (folder / DATABASE).exists():
-            raise StoreError("there is no store here", where=str(folder), fix="create one, or name its folder")
-        return cls(Vault(folder, read_node_key(key_file or folder / KEY_FILE)))
+        return cls(unlocked(folder, key_file, audited))
 
     def close(self) -> None:
         """Close the store and let others open it."""
+        if self._vault.audit is not None:
+            with suppress(StoreError), self._vault.transaction() as connection:
+                tracing.remember(self._vault.audit, connection, self._vault.audit.head())
         self._vault.close()
 
     def __enter__(self) -> Store:
@@ -149,11 +120,12 @@ class Store:
 
     def set_setting(self, name: str, value: str) -> None:
         """Keep a setting of the node's own; those that the store lives by cannot be changed."""
-        if name in ("store", "site", "held_out_share", "eligibility"):
+        if name in FIXED:
             raise StoreError(f"setting {name!r} is fixed when the store is created", where=self._vault.where)
         with self._vault.transaction() as connection:
             row = upsert(schema.settings).values(name=name, value=value)
             connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+            tracing.note(self._vault, connection, "settings", name=name)
 
     # ---- images
 
@@ -173,7 +145,7 @@ class Store:
         An image that cannot be stored gives a StoreError in its place, to be quarantined, and does not hinder the
         others. What concerns the whole batch (a full disk) is raised, and then nothing of it is stored.
         """
-        return instances.add_many(self._vault, new, self._held_out_share)
+        return tracing.note_import(self._vault, instances.add_many(self._vault, new, self._held_out_share))
 
     def instances(
         self, *, held_out: bool | None = None, patient: str | None = None, ids: Iterable[str] | None = None
@@ -214,6 +186,19 @@ class Store:
         """The file of an image as it was added; TamperError when it was changed or is missing."""
         return instances.content(self._vault, instance)
 
+    def original(self, instance: str) -> Original | None:
+        """What a de-identified image stated of its patient and study when it was received, to send results back with.
+
+        None for images that came without such a header (a table's), StoreError for unknown and erased ones.
+        """
+        with self._vault.transaction() as connection:
+            return instances.original(self._vault, connection, instance)
+
+    @property
+    def deidentification_secret(self) -> bytes:
+        """The node's secret (32 bytes) for the keyed mappings in de-identified files."""
+        return self._vault.keys.deidentification
+
     def cache_put(self, instance: str, name: str, data: bytes) -> None:
         """Keep something derived from an image (encrypted, may be lost in a power cut and made again)."""
         self.cache_put_many(name, [(instance, data)])
@@ -249,16 +234,20 @@ class Store:
         """Make two patients one: `source`'s images count as `into`'s from now on (not in sets frozen before)."""
         with self._vault.transaction() as connection:
             patients.merge(self._vault, connection, source, into)
+            tracing.note(self._vault, connection, "merge", patient=source, into=into)
 
     def set_held_out(self, chosen: Iterable[str], held_out: bool) -> None:
         """Override, for some patients, whether they are kept for evaluation."""
+        named = tuple(chosen)
         with self._vault.transaction() as connection:
-            patients.set_held_out(self._vault, connection, chosen, held_out)
+            patients.set_held_out(self._vault, connection, named, held_out)
+            tracing.note(self._vault, connection, "held_out", patients=len(named), held_out=held_out)
 
     def consent(self, patient: str, kind: ConsentKind, on: date) -> None:
         """Record that a patient consents, or opts out, from the day `on` on; plans starting earlier are untouched."""
         with self._vault.transaction() as connection:
             patients.consent(self._vault, connection, patient, kind, on)
+            tracing.note(self._vault, connection, "consent", patient=patient, says=kind, on=on.isoformat())
 
     def erase(self, patient: str) -> Erasure:
         """Destroy a patient's data key, images, identifiers and derived data, for good.
@@ -307,6 +296,7 @@ class Store:
         """As `annotate` for many, in one transaction: all of them or none."""
         with self._vault.transaction() as connection:
             reviews.add_annotations(self._vault, connection, annotations)
+            tracing.note_reviews(self._vault, connection, annotations)
 
     def current_annotations(self) -> dict[tuple[str, int], Annotation]:
         """For each annotated (instance, frame), the newest annotation that no other supersedes."""
@@ -381,7 +371,38 @@ class Store:
         """Destroy an item in quarantine."""
         quarantining.end(self._vault, identifier, "deleted")
 
-    # ---- the event chain
+    # ---- the event chain and the audit log
+
+    @property
+    def trail(self) -> Trail:
+        """Where what is done on this node is noted: its audit log, or nothing in a simulation."""
+        return self._vault.audit or Untraced()
+
+    def verify_audit(self) -> AuditHead:
+        """Check the whole audit log, and that it passes through the head that the database remembers; TamperError
+        names what does not fit."""
+        if self._vault.audit is None:
+            return AuditHead()
+        with self._vault.transaction() as connection:
+            return self._vault.audit.verify(tracing.remembered(connection))
+
+    def begin_audit_again(self) -> Path | None:
+        """Put a broken audit log aside as evidence and begin a new one that says so; returns where the old one lies."""
+        if self._vault.audit is None:
+            return None
+        with self._vault.transaction() as connection:
+            aside = self._vault.audit.begin_again(this_user())
+            tracing.remember_anew(connection, self._vault.audit.head())
+        return aside
+
+    def figures(self, release: str | None) -> Figures:
+        """How much is stored, proposed (by `release`), reviewed and held in quarantine."""
+        with self._vault.transaction() as connection:
+            return reviews.figures(connection, release)
+
+    def settle(self) -> None:
+        """Bring everything committed into the database's file, so that the files alone are the whole store."""
+        self._vault.overwrite_deleted()
 
     def head(self) -> ChainHead:
         """The end of the event chain, for others to remember."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
+from ..audit_log import HEAD, LOG, AuditLog
 from ..errors import StoreError
 from ..keys import NodeKey
 from . import schema
@@ -27,10 +28,11 @@ LOCK = "store.lock"
 class Vault:
     """An open store's database, keys, files and cache. Safe to use from several threads; they take turns."""
 
-    def __init__(self, folder: Path, key: NodeKey) -> None:
+    def __init__(self, folder: Path, key: NodeKey, audited: bool = True) -> None:
         self.folder = folder
         self.where = str(folder)
         self.keys = Keyring(key)
+        self.audit = AuditLog(folder, key) if audited else None
         self._turn = threading.RLock()
         self._seals: dict[str, Seal] = {}
         self._owners: dict[str, str] = {}
@@ -166,6 +168,7 @@ def remove_store(folder: Path) -> None:
     for database in (DATABASE, CACHE):
         for suffix in ("", "-wal", "-journal"):
             (folder / f"{database}{suffix}").unlink(missing_ok=True)
-    (folder / LOCK).unlink(missing_ok=True)
+    for name in (LOCK, LOG, HEAD):
+        (folder / name).unlink(missing_ok=True)
     for made in FOLDERS:
         shutil.rmtree(folder / made, ignore_errors=True)

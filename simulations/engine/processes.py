@@ -17,7 +17,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...client.keys import read_node_key
+from ...client.keys import open_node_key
 from ...client.network.enrol import enrol, listed
 from ...client.network.fleet import Endpoint
 from ...client.network.settings import NetworkSettings
@@ -157,7 +157,7 @@ def _introduce(nodes: Mapping[str, Path], endpoint: Endpoint, operator: Consorti
     """Enrol every site, approve it, and put it on every other site's roster."""
     settings: dict[str, NetworkSettings] = {}
     for site, folder in nodes.items():
-        settings[site] = NetworkSettings(folder, read_node_key(folder / "store" / "node.key"))
+        settings[site] = NetworkSettings(folder, open_node_key(folder / "store"))
         if not settings[site].has_keys:
             settings[site].create_keys()
         enrol(settings[site], site, endpoint)

@@ -103,7 +103,8 @@ def every_byte(folder: Path) -> bytes:
 def test_nothing_on_disk_can_be_read(tmp_path: Path, image: Image) -> None:
     folder = filled(tmp_path / "s", marked(image))
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(files) == 4 + 3 + 1
+    # Database, cache, lock, key, sealed secret, audit log and its head; three images and one file in quarantine.
+    assert len(files) == 7 + 3 + 1
     assert b"MARKED" not in every_byte(folder)
     assert b"1.2.777777" not in every_byte(folder)
     assert b"SQLite format" not in every_byte(folder)
@@ -395,7 +396,7 @@ def test_a_node_key_shows_itself_to_nobody_and_is_never_overwritten(tmp_path: Pa
 def test_another_stores_key_does_not_open_this_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Store.create(tmp_path / "s", "a", key_file=tmp_path / "a.key").close()
     Store.create(tmp_path / "t", "b", key_file=tmp_path / "b.key").close()
-    with pytest.raises(StoreError, match="does not open this store"):
+    with pytest.raises(KeyFileError, match="does not open this store"):
         Store.open(tmp_path / "s", key_file=tmp_path / "b.key")
     assert capfd.readouterr() == ("", "")
     Store.open(tmp_path / "s", key_file=tmp_path / "a.key").close()
