@@ -53,20 +53,6 @@ class Original:
         texts = {name: _text(dataset, keyword) for name, keyword in KEYWORDS.items()}
         return cls(**texts, rows=_number(dataset, "Rows"), columns=_number(dataset, "Columns"))
 
-    def restore(self, dataset: Dataset) -> None:
-        """Give `dataset`, which is about this instance, its patient's and study's identifiers back, in place.
-
-        The elements of the patient and general study modules are written, empty ones included (they are type 2), and
-        the file's character set; the data set's own series and SOP instance are left alone.
-        """
-        dataset.SpecificCharacterSet = (
-            self.character_set.split("\\") if "\\" in self.character_set else (self.character_set or "ISO_IR 100")
-        )
-        for name in PATIENT_AND_STUDY:
-            setattr(dataset, KEYWORDS[name], getattr(self, name))
-        if self.issuer_of_patient_id:
-            dataset.IssuerOfPatientID = self.issuer_of_patient_id
-
     def plain(self) -> dict[str, Any]:
         """As a map of plain values, for storing."""
         return asdict(self)
@@ -102,18 +88,6 @@ KEYWORDS: dict[str, str] = {
     "image_laterality": "ImageLaterality",
     "character_set": "SpecificCharacterSet",
 }
-PATIENT_AND_STUDY = (
-    "patient_id",
-    "patient_name",
-    "patient_birth_date",
-    "patient_sex",
-    "study_uid",
-    "accession_number",
-    "study_date",
-    "study_time",
-    "study_id",
-    "referring_physician_name",
-)
 
 
 def _value(dataset: Dataset, keyword: str) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Literal
 
-from pydicom.datadict import DicomDictionary, keyword_dict
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import keyword_dict
 
 from .profile import Profile
 from .table import Row, table

@@ -35,6 +35,6 @@ class Table:
 @cache
 def table() -> Table:
     """The table that this version of medquorum comes with."""
-    plain = json.loads(files(__package__).joinpath("e1_1.json").read_text(encoding="ascii"))
+    plain = json.loads(files(__name__.rpartition(".")[0]).joinpath("e1_1.json").read_text(encoding="ascii"))
     rows = {int(tag, 16): Row(int(tag, 16), vr, basic, options) for tag, vr, basic, options in plain["rows"]}
     return Table(plain["edition"], rows)

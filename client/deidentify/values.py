@@ -105,5 +105,7 @@ def capped_age(value: bytes) -> bytes:
 @cache
 def safe_words() -> frozenset[bytes]:
     """Words of anatomy, projection and technique that may stay of free text; lower case."""
-    topics: dict[str, str] = json.loads(files(__package__).joinpath("safe_words.json").read_text(encoding="ascii"))
+    topics: dict[str, str] = json.loads(
+        files(__name__.rpartition(".")[0]).joinpath("safe_words.json").read_text(encoding="ascii")
+    )
     return frozenset(word.encode() for topic in topics.values() for word in topic.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, func, insert, select
 
@@ -19,6 +19,9 @@ from .rows import InstanceRow, NewInstance, Stored
 from .sealing import Seal
 from .vault import Vault
 
+if TYPE_CHECKING:
+    from ..deidentify.original import Original
+
 _VERSION = 1
 # SQLite allows far more bound values; this keeps each statement small.
 CHUNK = 500
@@ -30,6 +33,7 @@ class _Batch:
 
     instances: list[dict[str, Any]] = field(default_factory=list)
     assets: list[dict[str, Any]] = field(default_factory=list)
+    originals: list[dict[str, Any]] = field(default_factory=list)
     files: list[NewAsset] = field(default_factory=list)
     events: list[NewEvent] = field(default_factory=list)
     # By blind index of the SOP instance UID: fingerprint, patient and id of what is stored or about to be.
@@ -48,6 +52,8 @@ def add_many(vault: Vault, new: Sequence[NewInstance], held_out_share: float) ->
                 settling.write()
                 connection.execute(insert(schema.instances), batch.instances)
                 connection.execute(insert(schema.assets), batch.assets)
+                if batch.originals:
+                    connection.execute(insert(schema.originals), batch.originals)
                 append(vault, connection, batch.events)
                 vault.files.stage(batch.files)
     except BaseException:
@@ -62,7 +68,9 @@ def _settle(vault: Vault, settling: Settling, batch: _Batch, new: NewInstance) -
     if refusal is not None:
         return refusal
     blind = vault.keys.blind("sop", new.sop_uid)
-    fingerprint = vault.keys.blind("content", new.content)
+    fingerprint = (
+        vault.keys.blind("received", new.received) if new.received else vault.keys.blind("content", new.content)
+    )
     known = batch.known.get(blind)
     if known is not None:
         there, patient, identifier = known
@@ -105,6 +113,9 @@ def _settle(vault: Vault, settling: Settling, batch: _Batch, new: NewInstance) -
     batch.assets.append(
         {"id": asset, "instance": identifier, "kind": "image", "version": _VERSION, "size": len(new.content)}
     )
+    if new.original is not None:
+        map_entry = seal.seal(pack(new.original.plain()), "original", identifier)
+        batch.originals.append({"instance": identifier, "sealed": map_entry})
     batch.files.append(NewAsset(asset, _VERSION, seal, new.content))
     batch.events.append(
         NewEvent(
@@ -193,3 +204,12 @@ def content(vault: Vault, instance: str) -> bytes:
     if asset is None:
         raise TamperError(f"instance {instance} has lost its file", where=vault.where, fix="restore from a backup")
     return vault.files.read(asset.id, asset.version, seal)
+
+
+def original(vault: Vault, connection: Connection, instance: str) -> Original | None:
+    """See Store.original."""
+    from ..deidentify.original import Original  # pydicom is not loaded by whoever only trains
+
+    seal = vault.seal_of(connection, vault.owner(connection, instance))
+    sealed = connection.scalar(select(schema.originals.c.sealed).where(schema.originals.c.instance == instance))
+    return None if sealed is None else Original.from_plain(unpack(seal.open(sealed, "original", instance)))

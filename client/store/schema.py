@@ -95,7 +95,7 @@ series = Table(
     UniqueConstraint("study", "blind"),
 )
 
-# sealed: SOP instance UID, source path and acquisition time. fingerprint: keyed hash of the file's content.
+# sealed: SOP instance UID, source path and acquisition time. fingerprint: keyed hash of the file as it was received.
 instances = Table(
     "instances",
     metadata,
@@ -115,6 +115,15 @@ instances = Table(
     Column("encoding", String, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("created_at", Integer, nullable=False),
+)
+
+# The re-identification map: what a DICOM instance stated of its patient and study when it was received, which its
+# de-identified content no longer does. sealed: deidentify.Original. Erased with the patient's data key.
+originals = Table(
+    "originals",
+    metadata,
+    Column("instance", String, ForeignKey("instances.id"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 # The file of this id under assets/ holds the content.

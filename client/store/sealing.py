@@ -65,6 +65,8 @@ class Keyring:
         self.cache = key.derive("cache")
         # Events about no single patient, and the node's own records.
         self.node = Seal(key.derive("node events"))
+        # Of the keyed mappings in de-identified files; nothing is encrypted under it.
+        self.deidentification = key.derive("de-identification")
         self._wrapping = Seal(key.derive("data keys"))
         self._lookup = key.derive("look-up")
         self._held_out = key.derive("held out")
