@@ -47,9 +47,9 @@ def open_dicom(content: bytes, limits: Limits = DEFAULT_LIMITS) -> Dataset:
     """
     if len(content) > limits.file_bytes:
         raise UnreadableError("too-large", f"the file has {len(content)} bytes; {limits.file_bytes} are allowed")
-    if not content[:_PREAMBLE].strip(b"\0") and not content.strip(b"\0"):
+    if not content[: _PREAMBLE + len(_MAGIC)].strip(b"\0") and not content.strip(b"\0"):
         raise UnreadableError("empty", "the file is empty" if not content else "the file holds nothing but zeros")
-    start = _PREAMBLE + len(_MAGIC) if content[_PREAMBLE:].startswith(_MAGIC) else 0
+    start = _PREAMBLE + len(_MAGIC) if content.startswith(_MAGIC, _PREAMBLE) else 0
     if start == 0 and content[:4] not in _possible_first_tags(content):
         raise UnreadableError("not-dicom", "the file has no DICOM prefix and does not begin with a DICOM element")
     try:
