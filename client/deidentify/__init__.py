@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .engine import Deidentified, deidentify, file_bytes
+from .encoding import file_bytes, file_parts
+from .engine import Deidentified, deidentify
 from .keys import SECRET_BYTES, Keys
 from .original import Original
 from .profile import FILE, Profile, ProfileError
@@ -17,4 +18,5 @@ __all__ = [
     "ProfileError",
     "deidentify",
     "file_bytes",
+    "file_parts",
 ]

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from io import BytesIO
 from typing import cast
 
-from pydicom import dcmwrite
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
@@ -66,13 +64,6 @@ def deidentify(dataset: Dataset, profile: Profile, keys: Keys) -> Deidentified:
     _say_what_was_done(clean, profile)
     clean.file_meta = _file_meta(dataset, clean)
     return Deidentified(clean, original)
-
-
-def file_bytes(dataset: Dataset) -> bytes:
-    """A data set with its file meta information as a DICOM file (PS3.10), its preamble zero."""
-    out = BytesIO()
-    dcmwrite(out, dataset, enforce_file_format=True)
-    return out.getvalue()
 
 
 class _Cleaner:

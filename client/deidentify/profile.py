@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ...errors import BadInputError
 from ...toml_table import Table
@@ -41,6 +41,10 @@ class Profile:
                 raise ProfileError(
                     f"{name} is {getattr(self, name)!r}", where=FILE, fix=f"choose among {', '.join(allowed)}"
                 )
+
+    def plain(self) -> dict[str, Any]:
+        """As a map of plain values, for the gate's workers; `Profile(**plain)` is this profile again."""
+        return asdict(self)
 
     @property
     def options(self) -> frozenset[str]:
