@@ -24,7 +24,7 @@ from .errors import ModelError
 STEPS = 20
 """Candidates: the thresholds that one twentieth, two twentieths and so on of the images to be accepted reach."""
 _FIRST = 0.5
-# The first candidate is expected to meet this many times the patients with whom one error is tolerated.
+# The first candidate is expected to meet this many times the patients that it needs.
 _ROOM = 1.1
 
 
@@ -90,14 +90,16 @@ def accept_unseen(
     be accepted, none of them hidden ones: they alone give the candidates, so that no hidden label has a part in it.
     seed: of the draw of one image for each patient.
 
-    The promise holds for hidden patients drawn at random from those whose images wait, a model that saw neither, and one
-    call: who looks again every day must divide alpha by the days. Raises ModelError on arrays that do not fit or scores
-    that are not finite.
+    The promise holds for hidden patients drawn at random from those whose images wait, a model that saw neither, and
+    one call: who looks again every day must divide alpha by the days. Raises ModelError on arrays that do not fit or
+    scores that are not finite.
     """
     s, good, whose = np.asarray(scores, np.float64), np.asarray(right, np.bool_), np.asarray(patients)
     pool = np.sort(np.asarray(waiting, np.float64))[::-1]
     if not s.shape == good.shape == whose.shape or s.ndim != 1 or pool.ndim != 1:
-        raise ModelError(f"{s.shape} scores, {good.shape} answers", where="accept_unseen", fix="give one for each image")
+        raise ModelError(
+            f"{s.shape} scores, {good.shape} answers", where="accept_unseen", fix="give one for each image"
+        )
     if not (np.isfinite(s).all() and np.isfinite(pool).all()):
         raise ModelError("a score is not finite", where="accept_unseen", fix="leave images without a proposal out")
     hidden = len(np.unique(whose))
@@ -123,8 +125,10 @@ def accept_unseen(
 
 def _candidates(hidden: int, target: float, alpha: float) -> range:
     """Which twentieths are tried, fewest images first. They follow from the number of hidden patients alone: the first
-    is where so many of them are expected that one error is tolerated, or everything when they are too few."""
+    is where so many of them are expected that one error is tolerated, or none where that would be most of them."""
     wanted = _ROOM * cases_needed(target, alpha * _FIRST, wrong=1)
+    if wanted > hidden / 2:
+        wanted = _ROOM * cases_needed(target, alpha * _FIRST)
     return range(min(STEPS, math.ceil(STEPS * wanted / hidden)), STEPS + 1)
 
 

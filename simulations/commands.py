@@ -17,6 +17,7 @@ import typer
 
 from .audit.commands import audit
 from .compare.commands import compare
+from .days.commands import days
 from .describe.commands import describe
 from .errors import StudyError
 from .options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
@@ -33,6 +34,7 @@ simulate = typer.Typer(no_args_is_help=True, help="Run federations of many hospi
 simulate.command("describe")(describe)
 simulate.command("compare")(compare)
 simulate.command("audit")(audit)
+simulate.command("days")(days)
 simulate.command("published")(published)
 
 

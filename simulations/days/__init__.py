@@ -1,0 +1,1 @@
+"""The annotation loop over time: readers label by day, the federation trains by night, and effort is counted."""
