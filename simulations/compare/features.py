@@ -92,10 +92,11 @@ def _masks(terms: TableData, data: Path) -> list[str]:
 
 def may_pool(study: Study, release: Release) -> bool:
     """Whether averaging the features over the grid changes nothing but the time: the head pools by the mean, learns
-    from no region, and nobody asks where it points."""
+    from no region, no block before it is trained, and nobody asks where it points."""
     architecture = release.card.architecture
     masks = study.data.mask if isinstance(study.data, TableData) else "phantoms"
-    return architecture.frozen and architecture.pooling == "mean" and study.plan.region_weight == 0.0 and not masks
+    linear = architecture.frozen and architecture.trained_blocks == 0 and architecture.pooling == "mean"
+    return linear and study.plan.region_weight == 0.0 and not masks
 
 
 def load_images(

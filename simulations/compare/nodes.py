@@ -32,12 +32,13 @@ from .folds import Fold, Ward
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a cell's training left: the model, the plan it followed, and what the ledgers were charged at most (None
-    without privacy)."""
+    """What a cell's training left: the model, the plan it followed, what the ledgers were charged at most (None
+    without privacy), and the bytes that all sites sent."""
 
     release: Release
     plan: Plan
     epsilon: float | None
+    sent: int
 
 
 class _Ready(Benches):
@@ -107,7 +108,7 @@ def train(fold: Fold, cell: Cell, sets: Sequence[TrainingSet], folder: Path, on_
     `on_event` watches a federation's rounds."""
     plan = plan_of(fold, cell)
     if cell.kind == "pooled":
-        return Trained(train_pooled(fold.study, sets, plan, fold.release, lambda _: None), plan, None)
+        return Trained(train_pooled(fold.study, sets, plan, fold.release, lambda _: None), plan, None, 0)
     named = {site.name for site in plan.sites}
     with ExitStack() as stack:
         nodes: dict[str, Node] = {}
@@ -116,9 +117,9 @@ def train(fold: Fold, cell: Cell, sets: Sequence[TrainingSet], folder: Path, on_
                 nodes[ward.name] = node = _node(folder / f"site{number + 1}", fold, ward, rows, plan)
                 stack.callback(node.close)
         settings = replace(SETTINGS, synthetic=fold.study.synthetic)
-        release = federate(nodes, plan, fold.release, folder / "run", on_event=on_event, settings=settings).release
+        outcome = federate(nodes, plan, fold.release, folder / "run", on_event=on_event, settings=settings)
         spent = None if plan.privacy.mode == "none" else max(node.ledger.spent() for node in nodes.values())
-    return Trained(release, plan, spent)
+    return Trained(outcome.release, plan, spent, sum(one.up for one in outcome.traffic))
 
 
 def _node(folder: Path, fold: Fold, ward: Ward, rows: TrainingSet, plan: Plan) -> Node:

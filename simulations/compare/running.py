@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import shutil
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 from ...client.training_set import TrainingSet
-from ...privacy.errors import PlanError, UnaccountableError
 from ...privacy.plan import Mode
-from ...server.atomic import replace_file
-from ..data import Hospital, collect
-from ..errors import StudyError, StudyRefusedError
-from ..outcome import versions
+from ..data import Hospital
+from ..describe.division import division_of, require_both_classes
+from ..errors import StudyError
+from ..gather import gather, show
 from ..progress import Progress, silent, stage_of
+from ..resumable import folder
+from ..resumable.outcomes import Figures, Outcome, Refusal, attempt
 from ..study import Study
 from ..training import starting_release
 from . import cells
-from .cells import Cell, CellResult, Figures, Refusal, cells_of
+from .cells import Cell, CellResult, cells_of
 from .features import Images, data_hash, load_images
 from .folds import Fold, fold_of, hospitals_of
 from .nodes import train
@@ -32,9 +30,8 @@ from .rows import Comparison
 from .scoring import score
 from .table import tabulate
 
-SCHEMA = "medquorum.compare.manifest/1"
-# What a run that ended before its manifest was written may have left.
-_OURS = frozenset({"lock", "run.log", "work"})
+SCHEMA = "medquorum.compare.manifest/2"
+KIND = "comparison"
 
 
 def private_modes() -> tuple[str, ...]:
@@ -65,14 +62,9 @@ def compare_cells(
     Raises StudyError (bad input), StudyRefusedError (the folder), and what production raises.
     """
     started = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
-    with _held(out):
-        _require_study(study, out)
-        shutil.rmtree(out / "work", ignore_errors=True)
-        try:
-            results, images, manifest = _all_cells(study, data, out, options, progress)
-        finally:
-            shutil.rmtree(out / "work", ignore_errors=True)
+    with folder.held(out, KIND):
+        folder.require_study(out, KIND, study_hash(study))
+        results, images, manifest = _all_cells(study, data, out, options, progress)
     return tabulate(study, options.of(study), results, images, manifest, time.monotonic() - started)
 
 
@@ -80,28 +72,39 @@ def _all_cells(
     study: Study, data: Path | None, out: Path, options: Options, progress: Progress
 ) -> tuple[list[CellResult], Images, dict[str, object]]:
     with stage_of(progress, "Read the data") as advance:
-        first = list(collect(study, data, out / "work" / "first", lambda _: None))
-        if study.plan.quorum > len(first):
-            raise StudyError(
-                f"a quorum of {study.plan.quorum} out of {len(first)} hospitals",
-                where=f"{study.file}, plan.quorum",
-                fix=f"choose 1 to {len(first)}",
-            )
+        first, division = gather(study, data, out / "work" / "first", lambda _: None)
         content = data_hash(study, data, first)
         advance(0)
-    manifest = _manifest(study, content, options, out)
+    show(division, out, progress)
+    manifest = _manifest(study, data, content, options)
+    folder.write_manifest(out, manifest)
     release = starting_release(study, out.resolve().parent)
     with stage_of(progress, "Prepare the images", sum(len(one.truths) for one in first)) as advance:
         images = load_images(study, release, first, content, out.resolve().parent, out / "work", advance)
     (out / "cells").mkdir(exist_ok=True)
     results: list[CellResult] = []
     for seed in options.of(study):
-        hospitals = hospitals_of(study, data, seed, out / "work" / "hospitals", first)
-        shutil.rmtree(out / "work" / "hospitals", ignore_errors=True)
-        wanted = list(cells_of(seed, [one.name for one in hospitals], options.modes, options.epsilons))
+        wanted = list(cells_of(seed, [one.name for one in first], options.modes, options.epsilons))
         with stage_of(progress, f"Train and score, seed {seed}", len(wanted)) as advance:
+            hospitals = _divided(study, data, seed, out / "work" / "hospitals", first)
             results += _seed(study, seed, wanted, images, hospitals, out, advance)
     return results, images, manifest
+
+
+def _divided(
+    study: Study, data: Path | None, seed: int, place: Path, first: Sequence[Hospital]
+) -> list[Hospital] | Refusal:
+    """The hospitals of a seed, or why there are none: a seed may draw a division that leaves a site without both
+    classes, which is no reason to lose the others."""
+    try:
+        hospitals = hospitals_of(study, data, seed, place, first)
+        seeded = replace(study, seed=seed)
+        require_both_classes(seeded, division_of(seeded, hospitals))
+    except StudyError as error:
+        return Refusal(error.what, error.fix)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return hospitals
 
 
 def _seed(
@@ -109,48 +112,42 @@ def _seed(
     seed: int,
     wanted: Sequence[Cell],
     images: Images,
-    hospitals: Sequence[Hospital],
+    hospitals: Sequence[Hospital] | Refusal,
     out: Path,
     advance: Callable[[int], None],
 ) -> list[CellResult]:
     """A seed's cells in order; its fold is made only when one is missing."""
     found = {cell: cells.load(cell, out / "cells") for cell in wanted}
     missing = [cell for cell, result in found.items() if result is None]
-    if missing:
+    if missing and isinstance(hospitals, Refusal):
+        for cell in missing:
+            found[cell] = CellResult(cell, hospitals)
+            cells.save(CellResult(cell, hospitals), out / "cells")
+    elif missing and not isinstance(hospitals, Refusal):
         release = starting_release(replace(study, seed=seed), out.resolve().parent)
         fold = fold_of(study, seed, images, hospitals, release)
         sets = [fold.rows(ward) for ward in fold.wards]
         for number, cell in enumerate(missing, start=len(wanted) - len(missing)):
             advance(number)
-            result = CellResult(cell, _outcome(fold, cell, sets, out / "work" / cell.name))
+            result = CellResult(cell, train_and_score(fold, cell, sets, out / "work" / cell.name))
             cells.save(result, out / "cells")
             found[cell] = result
     advance(len(wanted))
     return [result for result in found.values() if result is not None]
 
 
-def _outcome(fold: Fold, cell: Cell, sets: Sequence[TrainingSet], work: Path) -> Figures | Refusal:
+def train_and_score(fold: Fold, cell: Cell, sets: Sequence[TrainingSet], work: Path) -> Outcome:
+    """One cell's figures, or its refusal; `work` is for what the training leaves on disk, and is removed."""
     began = time.monotonic()
-    try:
+
+    def run() -> Figures:
         trained = train(fold, cell, sets, work)
-    except (PlanError, UnaccountableError) as refusal:
-        return Refusal(refusal.what, refusal.fix)
+        return score(fold, cell, trained, lambda: time.monotonic() - began)
+
+    try:
+        return attempt(run)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return score(fold, cell, trained, lambda: time.monotonic() - began)
-
-
-@contextmanager
-def _held(out: Path) -> Generator[None]:
-    """Hold the folder against a second process, so that no cell is run by both."""
-    with (out / "lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StudyRefusedError(
-                "another process is running this comparison", where=str(out), fix="wait for it, or stop it"
-            ) from None
-        yield
 
 
 def study_hash(study: Study) -> str:
@@ -170,54 +167,18 @@ def study_hash(study: Study) -> str:
     return hashlib.sha256(repr(words).encode()).hexdigest()
 
 
-def _require_study(study: Study, out: Path) -> None:
-    kept = _kept(out)
-    if kept is None and any(path.name not in _OURS for path in out.iterdir()):
-        raise StudyRefusedError(
-            "the folder holds something else than a comparison", where=str(out), fix="choose another --out"
-        )
-    if kept is not None and kept.get("study_hash") != study_hash(study):
-        raise StudyRefusedError(
-            f"the folder holds a comparison of {kept.get('study')!r} with other settings",
-            where=str(out),
-            fix="choose another --out, or bring back the study file that it was run with",
-        )
-
-
-def _kept(out: Path) -> dict[str, object] | None:
-    path = out / "manifest.json"
-    try:
-        return cast(dict[str, object], json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise StudyError(f"the manifest cannot be read: {error}", where=str(path), fix="choose another --out") from None
-
-
-def _manifest(study: Study, content: str, options: Options, out: Path) -> dict[str, object]:
-    """Check the folder's manifest against the data, and write it with what is asked for now."""
-    kept = _kept(out)
-    if kept is not None and kept.get("data_hash") != content:
-        raise StudyRefusedError(
-            "the images, masks or table changed since the folder's cells were run",
-            where=str(out),
-            fix="choose another --out, or bring the data back",
-        )
-    manifest: dict[str, object] = {
+def _manifest(study: Study, data: Path | None, content: str, options: Options) -> dict[str, object]:
+    return {
         "schema": SCHEMA,
+        "kind": KIND,
         "study": study.name,
+        "study_text": study.file.read_text(encoding="utf-8"),
         "study_hash": study_hash(study),
+        "data": None if data is None else str(data.resolve()),
         "data_hash": content,
+        "seed": study.seed,
         "seeds": list(options.of(study)),
         "epsilons": list(options.epsilons),
         "modes": list(options.modes),
-        "versions": dict(versions()),
+        **folder.made_with(),
     }
-    if kept is not None and kept.get("versions") != manifest["versions"]:
-        raise StudyRefusedError(
-            "the folder's cells were run with other versions",
-            where=str(out / "manifest.json"),
-            fix="choose another --out, or install the versions that the manifest names",
-        )
-    replace_file(out / "manifest.json", json.dumps(manifest, indent=1).encode())
-    return manifest

@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from ...client.propose import PRESENT_FROM
 from ...client.regions import propose_regions
-from ...models.calibration import expected_calibration_error, fit_temperature, probabilities
+from ...models.calibration import expected_calibration_error, fit_temperature, probabilities, reliability
 from ...models.metrics import bootstrap_by_patient, dice, pointing_hit
 from ...models.transform import restore_map
 from ..readers import region_mask
-from ..results import Estimate
+from ..results import CalibrationBin, Estimate
+from ..resumable.outcomes import Figures, OwnTest, Subgroup
 from ..scoring import Scores, mean_auroc, run_model
-from .cells import Cell, Figures, OwnTest
+from ..terms import TableData
+from . import subgroups
+from .cells import Cell
 from .folds import Fold, Rows, Ward
 from .nodes import Trained
 
@@ -35,6 +38,7 @@ def score(fold: Fold, cell: Cell, trained: Trained, seconds: Callable[[], float]
     wards = [ward for ward in fold.wards if cell.kind != "alone" or ward.name == cell.site]
     overlap, pointing = _regions(fold, test, logits, maps)
     private = trained.plan.privacy.mode != "none"
+    stated, observed = _stated(fold, wards, logits)
     return Figures(
         auroc=auroc,
         by_finding=tuple(_auroc(fold, test, logits, [finding]) for finding in findings),
@@ -42,7 +46,9 @@ def score(fold: Fold, cell: Cell, trained: Trained, seconds: Callable[[], float]
         own=tuple(
             OwnTest(ward.name, ward.test_patients, _auroc(fold, ward.test, logits, list(findings))) for ward in wards
         ),
-        calibration_error=_calibration_error(fold, wards, logits),
+        subgroups=_subgroups(fold, logits),
+        calibration_error=expected_calibration_error(stated, observed, 10) if len(stated) else None,
+        calibration=tuple(CalibrationBin(*one) for one in reliability(stated, observed, 10)),
         dice=overlap,
         pointing=pointing,
         train_patients=sum(ward.train_patients for ward in wards),
@@ -51,6 +57,7 @@ def score(fold: Fold, cell: Cell, trained: Trained, seconds: Callable[[], float]
         noise_multiplier=trained.plan.privacy.noise_multiplier if private else None,
         steps=0 if cell.kind == "pooled" else trained.plan.steps,
         plan=trained.plan.hash.hex(),
+        sent=trained.sent,
         seconds=seconds(),
     )
 
@@ -68,9 +75,9 @@ def _bootstrap(
     return None if found is None else Estimate(*found)
 
 
-def _calibration_error(fold: Fold, wards: list[Ward], logits: Scores) -> float | None:
-    """Expected calibration error over the hospitals' own held-out images, after each fitted its temperatures on its
-    own training patients, as a node does before it proposes."""
+def _stated(fold: Fold, wards: list[Ward], logits: Scores) -> tuple[Scores, NDArray[np.float64]]:
+    """The probabilities stated of the hospitals' own held-out images, findings run together, and their truth: after
+    each hospital fitted its temperatures on its own training patients, as a node does before it proposes."""
     chances: list[Scores] = []
     truths: list[NDArray[np.float64]] = []
     for ward in wards:
@@ -80,8 +87,22 @@ def _calibration_error(fold: Fold, wards: list[Ward], logits: Scores) -> float |
             temperature = fit_temperature(logits[ward.train, finding][known], said[known])
             chances.append(probabilities(logits[ward.test, finding], temperature)[~np.isnan(truth)])
             truths.append(truth[~np.isnan(truth)])
-    together = np.concatenate(chances)
-    return expected_calibration_error(together, np.concatenate(truths), 10) if len(together) else None
+    return np.concatenate(chances), np.concatenate(truths)
+
+
+def _subgroups(fold: Fold, logits: Scores) -> tuple[Subgroup, ...]:
+    """The AUROC among held-out patients who share a value of a column that the study names."""
+    data, test = fold.study.data, fold.test
+    columns = data.subgroups if isinstance(data, TableData) else ()
+    found: list[Subgroup] = []
+    for at, column in enumerate(columns):
+        cells = [one.groups[at] if (one := fold.truths[row]) is not None else "" for row in test.tolist()]
+        for value, members in subgroups.told_apart(cells):
+            rows = test[members]
+            count = len(np.unique(fold.patients[rows]))
+            estimate = _auroc(fold, rows, logits, list(range(logits.shape[1])))
+            found.append(Subgroup(column, value, count, estimate))
+    return tuple(found)
 
 
 def _regions(

@@ -8,9 +8,10 @@ import numpy as np
 
 from ..outcome import model_of
 from ..results import Estimate
+from ..resumable.outcomes import Figures, Refusal
 from ..study import Study
 from . import words
-from .cells import CellResult, Figures, Kind, Refusal
+from .cells import CellResult, Kind
 from .features import Images
 from .rows import Comparison, Row, SiteRow
 

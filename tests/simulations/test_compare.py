@@ -12,13 +12,16 @@ import time
 
 import numpy as np
 import pytest
-from tiny_study import tiny
+from tiny_study import PICTURES, pictures, tiny
 
+from medquorum.server.errors import QuorumError
 from medquorum.simulations.compare import cells, features, running, show
-from medquorum.simulations.compare.cells import Cell, Figures, Refusal
+from medquorum.simulations.compare.cells import Cell
 from medquorum.simulations.compare.folds import fold_of
 from medquorum.simulations.compare.running import Options, compare_cells, private_modes
+from medquorum.simulations.data import collect
 from medquorum.simulations.errors import StudyError, StudyRefusedError
+from medquorum.simulations.resumable.outcomes import Figures, Refusal
 from medquorum.simulations.run import run_study
 
 OPTIONS = Options(seeds=2, epsilons=(4.0, 8.0), modes=("local",))
@@ -132,7 +135,7 @@ def test_the_same_seeds_give_the_same_figures(finished):
 def test_a_row_is_tested_on_patients_whom_nothing_was_trained_on(finished):
     _, folder, _ = finished
     study = tiny(folder)
-    first = list(running.collect(study, None, folder / "phantoms", lambda _: None))
+    first = list(collect(study, None, folder / "phantoms", lambda _: None))
     release = running.starting_release(study, folder)
     content = features.data_hash(study, None, first)
     images = features.load_images(study, release, first, content, folder, folder / "work", lambda _: None)
@@ -300,3 +303,42 @@ def test_the_manifest_names_versions_data_and_seeds(finished):
     manifest = json.loads((folder / "out" / "manifest.json").read_bytes())
     assert manifest["modes"] == ["local"] and manifest["versions"]["medquorum"]
     assert len(manifest["data_hash"]) == len(manifest["study_hash"]) == 64
+
+
+def test_a_quorum_that_is_not_reached_is_a_refused_row_and_stops_nothing(tmp_path, monkeypatch):
+    real = running.train
+
+    def lost(fold, cell, sets, work):
+        if cell.kind == "federated" and cell.mode == "none":
+            raise QuorumError("1 of 2 sites answered", fix="wait for the others")
+        return real(fold, cell, sets, work)
+
+    monkeypatch.setattr(running, "train", lost)
+    comparison = compare_cells(tiny(tmp_path), None, tmp_path / "out", Options(1, (8.0,), ("local",)))
+    row = row_of(comparison, "federated")
+    assert (row.cells, row.refused) == (0, 1) and "1 of 2 sites answered; wait" in row.reasons[0]
+    assert row_of(comparison, "federated", "local", 8.0).cells == 1 and row_of(comparison, "alone").cells == 2
+
+
+def test_a_seed_whose_division_leaves_one_class_is_refused_and_the_others_are_not(tmp_path):
+    data = pictures(tmp_path / "data", patients=24, images=1)
+    dirichlet = ('partition = "iid"', 'partition = "dirichlet"\nalpha = 0.6')
+
+    def drawn(seed):
+        return tiny(tmp_path, dirichlet, text=PICTURES, seed=seed)
+
+    fit = [seed for seed in range(1, 40) if not isinstance(divided(drawn(seed), data, tmp_path / "x"), Refusal)]
+    start = next(seed for seed in fit if seed + 1 not in fit)
+    study = drawn(start)
+    comparison = compare_cells(study, data, tmp_path / "out", Options(2, (8.0,), ("local",)))
+    row = row_of(comparison, "federated", "local", 8.0)
+    assert (row.cells, row.refused) == (1, 1) and "alpha" in row.reasons[0]
+
+
+def divided(study, data, place):
+    from medquorum.simulations.gather import gather
+
+    try:
+        return gather(study, data, place, lambda _: None)
+    except StudyError as error:
+        return Refusal(error.what, error.fix)
