@@ -1,57 +1,17 @@
-"""How an image looks: measures of its acquisition, the same for the same file, by which patients can be divided.
-
-All are taken from the grey image that a node would render (rows, columns), 0 black to 1 white:
-
-- intensity: its mean grey value, 0 to 1;
-- noise: the standard deviation of its noise in grey values, by Immerkaer 1996 (the mean absolute response to the
-  difference of two Laplacians, which smooth structure hardly answers to);
-- resolution: its root mean square spatial frequency in cycles across the shorter side. An image that was blurred or
-  enlarged has less of it whatever its number of pixels.
-"""
+"""Patients divided by how their images look: the measures of client.pixels.look, the same for the same file."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .terms import Look
 
 _ENCODINGS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
-
-
-def intensity(image: NDArray[np.float32]) -> float:
-    """Mean grey value, 0 to 1."""
-    return float(image.mean(dtype=np.float64))
-
-
-def noise(image: NDArray[np.float32]) -> float:
-    """Standard deviation of the noise in grey values; 0 for images of fewer than 3 x 3 pixels."""
-    if min(image.shape) < 3:
-        return 0.0
-    grey = image.astype(np.float64)
-    down = grey[:-2] - 2.0 * grey[1:-1] + grey[2:]
-    both = down[:, :-2] - 2.0 * down[:, 1:-1] + down[:, 2:]
-    # The kernel's Euclidean norm is 6, and a normal variable's mean absolute value sqrt(2 / pi) of its deviation.
-    return math.sqrt(math.pi / 2.0) * float(np.abs(both).mean()) / 6.0
-
-
-def resolution(image: NDArray[np.float32]) -> float:
-    """Root mean square spatial frequency in cycles across the shorter side; 0 for an even image."""
-    grey = image.astype(np.float64)
-    variance = float(grey.var())
-    if min(grey.shape) < 2 or variance < 1e-12:
-        return 0.0
-    slope = float((np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean())
-    return math.sqrt(slope / variance) / (2.0 * math.pi) * min(grey.shape)
-
-
-_MEASURES = {"intensity": intensity, "noise": noise, "resolution": resolution}
 
 
 def look_of(path: Path, look: Look) -> float | None:
@@ -64,12 +24,13 @@ def look_of(path: Path, look: Look) -> float | None:
 @lru_cache(maxsize=200_000)
 def _measured(path: Path, changed: int, size: int, look: Look) -> float | None:
     from ..client.pixels import UnreadableError, render
+    from ..client.pixels.look import MEASURES
 
     try:
         image = render(path.read_bytes(), _ENCODINGS.get(path.suffix.lower(), "dicom")).image
     except UnreadableError:
         return None
-    return _MEASURES[look](image)
+    return MEASURES[look](image)
 
 
 def patient_looks(files: Iterable[tuple[str, Path]], look: Look) -> dict[str, float]:

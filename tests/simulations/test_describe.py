@@ -29,19 +29,6 @@ def divided(study, data, out):
 LOOK = ('partition = "iid"', 'partition = "look"\nlook = "noise"')
 
 
-def test_measures_tell_what_they_are_of():
-    generator = np.random.default_rng(0)
-    smooth = np.tile(np.linspace(0.2, 0.8, 64, dtype=np.float32), (64, 1))
-    noisy = smooth + generator.normal(0, 0.05, smooth.shape).astype(np.float32)
-    assert look.intensity(smooth) == pytest.approx(0.5)
-    assert look.noise(smooth) < 1e-6 and look.noise(noisy) == pytest.approx(0.05, rel=0.05)
-    wave = np.tile(np.sin(np.linspace(0, 2 * np.pi * 4, 256, endpoint=False)), (256, 1)).astype(np.float32)
-    assert look.resolution(wave) == pytest.approx(4.0, rel=0.01)
-    doubled = wave.repeat(2, axis=0).repeat(2, axis=1)
-    assert look.resolution(doubled) < 1.5 * look.resolution(wave)  # pixels are not resolution
-    assert look.resolution(np.full((8, 8), 0.3, np.float32)) == 0.0
-
-
 def test_an_unreadable_image_counts_for_nothing_and_its_patient_for_the_middle(tmp_path):
     Image.fromarray(np.full((8, 8), 51, np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
