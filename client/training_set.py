@@ -225,9 +225,17 @@ class _Features:
 
 
 def frozen_hash(net: FindingNet, card: ModelCard) -> str:
-    """Names what a frozen backbone computes: SHA-256, in hex, over its architecture, input transform and tensors."""
-    digest = hashlib.sha256(repr((card.architecture.backbone, card.transform)).encode())
+    """Names what a frozen backbone computes: SHA-256, in hex, over its architecture, input transform and tensors.
+
+    Blocks that are trained come after that and do not count.
+    """
+    spared = card.architecture.trained_blocks
+    words = (card.architecture.backbone, card.transform) + ((spared,) if spared else ())
+    digest = hashlib.sha256(repr(words).encode())
+    trained = {name for name, parameter in net.backbone.named_parameters() if parameter.requires_grad}
     for name, tensor in sorted(net.backbone.state_dict().items()):
+        if name in trained:
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()

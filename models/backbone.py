@@ -1,21 +1,51 @@
 """What a backbone is: the part of the network that turns an input into maps of features at one or more strides.
 
-Everything after it sees only feature maps and never asks what they were made from.
+Everything after it sees only feature maps and never asks what they were made from. A backbone is a chain of blocks, so
+that the last few can be trained while the rest stays as it is.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 
 class Backbone(nn.Module):
-    """Gives feature maps, finest first. `tap_channels` lists their channels; the last is what a trained head reads."""
+    """Gives feature maps, finest first. `tap_channels` lists their channels; the last is what a trained head reads.
+
+    tapped: the blocks of the chain whose outputs they are, the last block among them. strides: of each block's output.
+    """
 
     tap_channels: tuple[int, ...]
+    tapped: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def enter(self, images: Tensor) -> Tensor:
+        """(B,1,S,S) float32 -> what the first block takes."""
+        raise NotImplementedError
+
+    def chain(self) -> Sequence[nn.Module]:
+        """The blocks, each taking what the one before gives."""
+        raise NotImplementedError
 
     def taps(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B,1,S,S) float32 -> one (B, channels, h, w) map for each of `tap_channels`."""
-        raise NotImplementedError
+        return self.trunk(images, 0)[0]
+
+    def trunk(self, images: Tensor, spared: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The taps before the last `spared` blocks, and what the first of those takes."""
+        x = self.enter(images)
+        taps: list[Tensor] = []
+        for index, block in enumerate(self.chain()[: len(self.strides) - spared]):
+            x = block(x)
+            if index in self.tapped:
+                taps.append(x)
+        return tuple(taps), x
+
+    def branch(self, count: int) -> nn.Sequential:
+        """The last `count` blocks, from what `trunk` gives to the last tap."""
+        return nn.Sequential(*self.chain()[len(self.strides) - count :])
 
     def forward(self, images: Tensor) -> Tensor:
         """The last tap."""

@@ -25,6 +25,8 @@ _WEIGHTS_OF: dict[str, tuple[str, ...]] = {
     "resnet18": ("random", "torchvision", "file"),
     "efficientnet_lite0": ("packaged",),
 }
+# Blocks behind the last tap but one, whose input can be computed once and kept (see backbone).
+_TRAINABLE_BLOCKS = {"small": 5, "resnet18": 2, "efficientnet_lite0": 5}
 
 
 def _require(holds: bool, what: str, fix: str) -> None:
@@ -56,8 +58,10 @@ class InputTransform:
 class Architecture:
     """The network: its backbone, where the backbone's weights start, and how maps are pooled into logits.
 
-    frozen: only the head is trained. width: channels of the small backbone's widest stage (others ignore it).
+    frozen: only the head is trained, and of the backbone its last `trained_blocks`. width: channels of the small
+    backbone's widest stage (others ignore it).
     sharpness: r of log-mean-exp pooling, log(mean(exp(r x))) / r; larger is nearer to the maximum.
+    exclusive: one finding, and only one, is present in every image (see head).
     """
 
     backbone: Backbone
@@ -66,6 +70,8 @@ class Architecture:
     width: int
     pooling: Pooling
     sharpness: float
+    trained_blocks: int = 0
+    exclusive: bool = False
 
     def __post_init__(self) -> None:
         _require(self.backbone in _WEIGHTS_OF, f"backbone {self.backbone!r}", f"choose one of {tuple(_WEIGHTS_OF)}")
@@ -84,6 +90,17 @@ class Architecture:
         )
         _require(
             8 <= self.width <= 512 and self.width % 8 == 0, f"width {self.width}", "choose a multiple of 8, 8 to 512"
+        )
+        _require(
+            self.frozen or self.trained_blocks == 0,
+            f"trained_blocks is {self.trained_blocks} in a backbone of which everything is trained",
+            "set frozen, or leave trained_blocks out",
+        )
+        most = _TRAINABLE_BLOCKS[self.backbone]
+        _require(
+            0 <= self.trained_blocks <= most,
+            f"trained_blocks is {self.trained_blocks}",
+            f"choose 0 to {most}: of {self.backbone}, no more than these blocks lie behind all the other feature maps",
         )
         _require(0.0 < self.sharpness <= 100.0, f"sharpness {self.sharpness}", "choose it above 0, at most 100")
 
@@ -150,6 +167,11 @@ class ModelCard:
             "give one temperature for each finding (1.0 where uncalibrated)",
         )
         _require(
+            not self.architecture.exclusive or len(self.task.findings) > 1,
+            "a single finding that excludes the others",
+            "leave exclusive out, or ask for two findings or more",
+        )
+        _require(
             all(math.isfinite(value) and value > 0.0 for value in self.temperatures),
             "a temperature is not above 0",
             "fit it again, or use 1.0",
@@ -197,6 +219,8 @@ class ModelCard:
                     width=architecture.whole("width"),
                     pooling=architecture.text("pooling"),  # pyright: ignore[reportArgumentType]  __post_init__ checks
                     sharpness=architecture.number("sharpness"),
+                    trained_blocks=architecture.whole("trained_blocks"),
+                    exclusive=architecture.flag("exclusive"),
                 ),
                 transform=InputTransform(transform.whole("size"), transform.number("mean"), transform.number("std")),
                 temperatures=card.numbers("temperatures"),

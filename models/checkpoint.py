@@ -2,7 +2,7 @@
 
 No pickle is read. Loading is strict: bytes that are not exactly what `Release.to_bytes` would write for what they
 hold are refused, so that one release has one hash. Packaged weights, which every node has from the package index and
-checks against a pinned SHA-256 when it loads them, are not stored again.
+checks against a pinned SHA-256 when it loads them, are not stored again, except those of trained blocks.
 """
 
 from __future__ import annotations
@@ -133,10 +133,11 @@ def load(folder: Path) -> Release:
 
 
 def _stored(net: FindingNet) -> dict[str, Tensor]:
-    packaged = isinstance(net.backbone, EfficientNetLite0)
-    return {
-        name: tensor for name, tensor in net.state_dict().items() if not (packaged and name.startswith("backbone."))
-    }
+    tensors = net.state_dict()
+    if not isinstance(net.backbone, EfficientNetLite0):
+        return tensors
+    trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
+    return {name: tensor for name, tensor in tensors.items() if name in trained}
 
 
 def _check(card: ModelCard, tensors: Mapping[str, Tensor]) -> None:

@@ -29,12 +29,18 @@ class RegionHead(nn.Module):
 
     The convolution's bias is the only one. All poolings pass a shift on unchanged, so that it is the image's bias too;
     a second, after the pooling, slowed training under clipping (it takes up to half of a clipped gradient).
+
+    exclusive: one finding, and only one, is present in every image. The pooled scores are then compared by a softmax,
+    and a logit is the log odds of its share: its sigmoid is that share, so that all that reads logits reads these too.
     """
 
-    def __init__(self, channels: int, findings: int, pooling: Pooling, sharpness: float) -> None:
+    def __init__(
+        self, channels: int, findings: int, pooling: Pooling, sharpness: float, exclusive: bool = False
+    ) -> None:
         super().__init__()
         self.pooling: Pooling = pooling
         self.sharpness = sharpness
+        self.exclusive = exclusive
         self.map = nn.Conv2d(channels, findings, 1)
         self.attention = nn.Conv2d(channels, findings, 1) if pooling == "attention" else None
 
@@ -58,4 +64,12 @@ class RegionHead(nn.Module):
             assert self.attention is not None
             attention = self.attention(features).flatten(2).softmax(dim=2)
             pooled = (attention * flat).sum(dim=2)
-        return Output(pooled, maps)
+        return Output(_log_odds(pooled) if self.exclusive else pooled, maps)
+
+
+def _log_odds(scores: Tensor) -> Tensor:
+    """Scores (B,F) -> the log odds of each under their softmax: score less the log-sum-exp of the others."""
+    findings = scores.shape[1]
+    itself = torch.eye(findings, dtype=torch.bool, device=scores.device)
+    others = scores.unsqueeze(1).expand(-1, findings, -1).masked_fill(itself, -torch.inf)
+    return scores - torch.logsumexp(others, dim=2)

@@ -18,7 +18,7 @@ def grad_cam(net: FindingNet, images: Tensor, finding: int) -> Tensor:
     The network's mode, parameters and gradients are left as they were.
     """
     with torch.no_grad():
-        features = net.features(images)
+        features = net.read(net.features(images))
     with torch.enable_grad():
         leaf = features.detach().requires_grad_(True)
         logits = net.head(leaf).logits[:, finding]

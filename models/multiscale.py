@@ -20,8 +20,16 @@ def multiscale(taps: tuple[Tensor, ...], grid: tuple[int, int]) -> Tensor:
     The result is contiguous whatever the layout of the maps: Opacus 1.6 computes wrong per-example gradients from
     channels_last inputs.
     """
-    layers = [_standardise(_to_grid(tap, grid)) for tap in taps]
-    features = torch.cat(layers, dim=1)
+    return of_unit_norm(torch.cat([standardised(tap, grid) for tap in taps], dim=1))
+
+
+def standardised(tap: Tensor, grid: tuple[int, int]) -> Tensor:
+    """One layer's map (B,C,h,w) -> (B,C,*grid), as it enters the features before they are brought to unit norm."""
+    return _standardise(_to_grid(tap, grid))
+
+
+def of_unit_norm(features: Tensor) -> Tensor:
+    """Standardised layers (B,C,h,w), side by side, as features."""
     average = features.mean(dim=(2, 3), keepdim=True)
     return (features / (average.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()).contiguous()
 

@@ -15,50 +15,64 @@ from .card import Architecture
 from .efficientnet_lite import EfficientNetLite0
 from .errors import WeightsError
 from .head import Output, RegionHead
-from .multiscale import multiscale
 from .small import SmallBackbone
+from .tail import STRIDE, Tail, features_before
 
 __all__ = ["FindingNet", "Output", "build", "skeleton"]
-
-_FROZEN_STRIDE = 16
 
 
 class FindingNet(nn.Module):
     """Answers which findings an image shows, and where.
 
     A frozen backbone stays in evaluation and gives normalised multi-scale features, which are worth computing once
-    for each image and caching (float16 loses nothing that matters); only the head is trained.
+    for each image and caching (float16 loses nothing that matters); only the head is trained, and with it the
+    backbone's last `trained_blocks`, whose input is then cached beside the features of the layers before.
     """
 
-    def __init__(self, backbone: Backbone, head: RegionHead, frozen: bool) -> None:
+    def __init__(self, backbone: Backbone, head: RegionHead, frozen: bool, trained_blocks: int = 0) -> None:
         super().__init__()
         self.frozen = frozen
+        self.trained_blocks = trained_blocks
         self.backbone = backbone
         self.head = head
         if frozen:
             self.backbone.requires_grad_(False).eval()
+            # Per-patient gradients want contiguous weights, wherever the backbone keeps its own in another layout.
+            self.backbone.branch(trained_blocks).requires_grad_(True).to(memory_format=torch.contiguous_format)
             self.head.start_at_zero()
 
     def features(self, images: Tensor) -> Tensor:
-        """(B,1,S,S) float32, as the card's transform makes them -> (B,C,h,w). Without gradient when frozen."""
+        """(B,1,S,S) float32, as the card's transform makes them -> (B,C,h,w), what `trainable` takes when frozen, and
+        then without gradient."""
         if not self.frozen:
             return self.backbone(images)
         rows, columns = images.shape[-2:]
         with torch.no_grad():
-            return multiscale(self.backbone.taps(images), (rows // _FROZEN_STRIDE, columns // _FROZEN_STRIDE))
+            return features_before(self.backbone, images, (rows // STRIDE, columns // STRIDE), self.trained_blocks)
+
+    def read(self, features: Tensor) -> Tensor:
+        """What the head reads of `features`: the same, unless there are trained blocks in between."""
+        return self._tail().read(features) if self.trained_blocks else features
 
     def forward(self, images: Tensor) -> Output:
         """(B,1,S,S) -> logits (B,F) and maps (B,F,h,w)."""
-        return self.head(self.features(images))
+        return self.head(self.read(self.features(images)))
 
     def trainable(self) -> nn.Module:
-        """What training may change: the head, taking features, when frozen; else the network, taking images."""
+        """What training may change: the head and trained blocks, taking features, when frozen; else the network, taking
+        images."""
+        if self.trained_blocks:
+            return self._tail()
         return self.head if self.frozen else self
+
+    def _tail(self) -> Tail:
+        return Tail(self.backbone, self.head, self.trained_blocks)
 
     def train(self, mode: bool = True) -> FindingNet:
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
+            self.backbone.branch(self.trained_blocks).train(mode)
         return self
 
 
@@ -73,8 +87,8 @@ def skeleton(architecture: Architecture, findings: int, fixed_norms: bool = Fals
     else:
         backbone = EfficientNetLite0()
     channels = sum(backbone.tap_channels) if architecture.frozen else backbone.tap_channels[-1]
-    head = RegionHead(channels, findings, architecture.pooling, architecture.sharpness)
-    return FindingNet(backbone, head, architecture.frozen)
+    head = RegionHead(channels, findings, architecture.pooling, architecture.sharpness, architecture.exclusive)
+    return FindingNet(backbone, head, architecture.frozen, architecture.trained_blocks)
 
 
 def build(architecture: Architecture, findings: int, seed: int, weights_file: Path | None = None) -> FindingNet:

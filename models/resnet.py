@@ -11,7 +11,7 @@ to point. The grey channel enters one kernel, the sum over the three that colour
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -42,6 +42,7 @@ class ResNet18(Backbone):
     def __init__(self, fixed_norms: bool) -> None:
         super().__init__()
         self.tap_channels = (128, 256, 512)
+        self.tapped, self.strides = (3, 5, 7), (4, 4, 8, 8, 16, 16, 16, 16)
         whole = ResNet(_Block, [2, 2, 2, 2], norm_layer=FrozenBatchNorm2d if fixed_norms else _group_norm)
         self.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -56,11 +57,11 @@ class ResNet18(Backbone):
             if isinstance(module, nn.ReLU):
                 module.inplace = False
 
-    def taps(self, images: Tensor) -> tuple[Tensor, ...]:
-        x = self.layer1(self.maxpool(torch.relu(self.bn1(self.conv1(images)))))
-        stride8 = self.layer2(x)
-        stride16 = self.layer3(stride8)
-        return stride8, stride16, self.layer4(stride16)
+    def enter(self, images: Tensor) -> Tensor:
+        return self.maxpool(torch.relu(self.bn1(self.conv1(images))))
+
+    def chain(self) -> Sequence[nn.Module]:
+        return [block for layer in (self.layer1, self.layer2, self.layer3, self.layer4) for block in layer]
 
 
 def from_colour(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

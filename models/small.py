@@ -7,6 +7,8 @@ new tensors, because the hooks that read per-example gradients crash on values o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -67,6 +69,7 @@ class SmallBackbone(Backbone):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.tap_channels = (width,)
+        self.tapped, self.strides = (5,), (2, 4, 4, 8, 8, 8)
         self.body = nn.Sequential(
             _Down(1, max(8, width // 4), kernel=4),
             _Down(max(8, width // 4), max(8, width // 2), kernel=2),
@@ -76,5 +79,8 @@ class SmallBackbone(Backbone):
             _Residual(width, dilation=2),
         )
 
-    def taps(self, images: Tensor) -> tuple[Tensor, ...]:
-        return (self.body(images),)
+    def enter(self, images: Tensor) -> Tensor:
+        return images
+
+    def chain(self) -> Sequence[nn.Module]:
+        return list(self.body)

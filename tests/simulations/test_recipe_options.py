@@ -1,0 +1,82 @@
+"""Recipe options through whole federations: real nodes and coordinator, in both private modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import hospitals
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from medquorum.client.node import Node
+from medquorum.models.card import Architecture, InputTransform, ModelCard
+from medquorum.models.checkpoint import Release
+from medquorum.models.network import build
+from medquorum.models.parameters import to_vector
+from medquorum.privacy.plan import Mode, Plan
+from medquorum.privacy.recipe import PLAIN, Recipe
+from medquorum.simulations.engine import federate
+
+PATIENTS = {"a": 4, "b": 6, "c": 8}
+POLICY = replace(hospitals.OPEN_POLICY, plan_epsilon=1e6)
+NOISE = 0.3
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]:
+    root = tmp_path_factory.mktemp("hospitals")
+    made = {
+        site: hospitals.make_node(root / site, site, patients=patients, policy=POLICY, epsilon_cap=1e12)
+        for site, patients in PATIENTS.items()
+    }
+    yield made
+    for node in made.values():
+        node.close()
+
+
+def frozen(folder: Path, blocks: int) -> Release:
+    """A frozen backbone from a file, its last `blocks` trained."""
+    start = build(Architecture("small", "random", False, 8, "mean", 4.0), 1, 5)
+    file = folder / "weights.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in start.backbone.state_dict().items()}, file)
+    architecture = Architecture("small", "file", True, 8, "mean", 4.0, trained_blocks=blocks)
+    card = ModelCard(hospitals.TASK, architecture, InputTransform(hospitals.SIZE, 0.5, 0.25), (1.0,))
+    return Release.of(build(architecture, 1, 1, file), card)
+
+
+def plan_of(release: Release, mode: Mode, name: str, recipe: Recipe = PLAIN) -> Plan:
+    privacy = hospitals.make_privacy(mode=mode, epsilon=1e6, noise_multiplier=NOISE, clip=0.5)
+    training = hospitals.make_training(local_steps=1 if mode == "distributed" else 2, learning_rate=0.5, recipe=recipe)
+    return hospitals.make_plan(release, PATIENTS, name=name, privacy=privacy, training=training, evaluation=None)
+
+
+@pytest.mark.parametrize("mode", ["local", "distributed"])
+def test_last_blocks_move_and_the_rest_of_the_backbone_does_not(
+    nodes: dict[str, Node], tmp_path: Path, mode: Mode
+) -> None:
+    release = frozen(tmp_path, 2)
+    after = federate(nodes, plan_of(release, mode, f"blocks {mode}"), release, tmp_path / "run").release
+    for name, tensor in release.tensors.items():
+        moved = not torch.equal(tensor, after.tensors[name])
+        assert moved == name.startswith(("head.", "backbone.body.4.", "backbone.body.5.")), name
+
+
+@pytest.mark.parametrize("mode", ["local", "distributed"])
+def test_a_falling_clip_shortens_every_later_step(nodes: dict[str, Node], tmp_path: Path, mode: Mode) -> None:
+    """Normalised gradients are as long as the clip and noise is a multiple of it, so how far the model went shows it."""
+    release = frozen(tmp_path, 0)
+    start = to_vector(release.network().trainable())
+
+    def went(name: str, recipe: Recipe) -> float:
+        plan = plan_of(release, mode, f"{name} {mode}", recipe)
+        after = federate(nodes, plan, release, tmp_path / name).release
+        return float((to_vector(after.network().trainable()) - start).norm())
+
+    whole = went("whole", Recipe(normalised=True))
+    falling = went("falling", Recipe(normalised=True, clip_schedule="linear", final_clip=0.01))
+    # Three rounds at 1, .67 and .34 of the clip, or six steps from 1 to .175: the mean of these where gradients lead
+    # (.67 and .59), their root mean square where noise does (.72 and .65).
+    assert falling / whole == pytest.approx(0.70 if mode == "distributed" else 0.62, abs=0.06)
