@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .encoding import file_bytes, file_parts
-from .engine import Deidentified, deidentify
+from .engine import Deidentification, Deidentified, deidentify
 from .keys import SECRET_BYTES, Keys
 from .original import Original
 from .profile import FILE, Profile, ProfileError
@@ -11,6 +11,7 @@ from .profile import FILE, Profile, ProfileError
 __all__ = [
     "FILE",
     "SECRET_BYTES",
+    "Deidentification",
     "Deidentified",
     "Keys",
     "Original",

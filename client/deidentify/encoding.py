@@ -54,8 +54,8 @@ def _data_set(parts: list[bytes], dataset: Dataset, implicit: bool) -> None:
     for tag in sorted(dataset.keys()):
         element = dataset.get_item(tag)
         if element.VR == "SQ" and not element.is_raw:
-            _sequence(parts, cast(DataElement, element), implicit)
-        elif element.is_raw and (implicit or element.VR is not None):
+            _sequence(parts, element, implicit)
+        elif element.is_raw and (implicit or element.VR):
             _as_read(parts, cast(RawDataElement, element), implicit)
         else:
             _decoded(parts, dataset, dataset[tag], implicit)

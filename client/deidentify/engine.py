@@ -6,10 +6,10 @@ hundreds of elements takes as long as looking each of them up, and pixels are no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import cast
+from typing import Any, Self, cast
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -41,6 +41,23 @@ _FAMILIES = {
     for family in (("LO", "LT", "SH", "ST", "UC", "UT", "PN"), ("DS", "IS"), ("OB", "OW"), ("US", "SS", "UL", "SL"))
     for vr in family
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Deidentification:
+    """How a node de-identifies: its profile and its secret."""
+
+    profile: Profile
+    keys: Keys
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for the gate's workers."""
+        return {"profile": self.profile.plain(), "secret": self.keys.secret.hex()}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """What `plain` was made of."""
+        return cls(Profile(**plain["profile"]), Keys(bytes.fromhex(plain["secret"])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import UID
 
+from ..deidentify import Deidentification, Original, deidentify, file_bytes
 from ..pixels import (
     DEFAULT_LIMITS,
     ImageHeader,
@@ -39,7 +40,8 @@ class Examined:
 
     The identifiers are the hospital's own, for the store's encrypted rows. laterality: "L", "R", "B" or "". rows,
     columns: stored pixels of one frame. acquired: the file's own date and time as text, or "". born: the patient's
-    birth date as the file gives it, or "". preview: as `pixels.preview` encodes it.
+    birth date as the file gives it, or "". preview: as `pixels.preview` encodes it. original, content: what the file
+    was and what of it may be stored, where it was de-identified; else None and b"".
     """
 
     patient_issuer: str
@@ -57,10 +59,19 @@ class Examined:
     acquired: str
     born: str
     preview: bytes = field(repr=False)
+    original: Original | None = field(default=None, repr=False)
+    content: bytes = field(default=b"", repr=False)
 
 
-def examine(content: bytes, limits: Limits = DEFAULT_LIMITS, classes: Sequence[str] = SOP_CLASSES) -> Examined:
-    """Parse, measure, judge and render one file; `classes` are the storage classes let in. Raises `UnreadableError`.
+def examine(
+    content: bytes,
+    limits: Limits = DEFAULT_LIMITS,
+    classes: Sequence[str] = SOP_CLASSES,
+    how: Deidentification | None = None,
+) -> Examined:
+    """Parse, measure, judge, render and de-identify one file; `classes` are the storage classes let in.
+
+    Raises `UnreadableError`. how: the node's de-identification; without it the file is only judged.
 
     Of a compressed multi-frame image the first and the last frame are decoded, and every frame's own header is
     compared with the file's: a file that was cut off or has fewer frames than it says fails here.
@@ -75,6 +86,7 @@ def examine(content: bytes, limits: Limits = DEFAULT_LIMITS, classes: Sequence[s
     if header.frames > 1 and UID(header.syntax).is_encapsulated:
         _check_frames(dataset, header)
         stored_frame(dataset, header, header.frames - 1, limits)
+    original, stored = _deidentified(dataset, how)
     return Examined(
         patient_issuer=_whole_text(dataset, "IssuerOfPatientID"),
         patient_id=patient,
@@ -91,7 +103,16 @@ def examine(content: bytes, limits: Limits = DEFAULT_LIMITS, classes: Sequence[s
         acquired=_acquired(dataset),
         born=text(dataset, "PatientBirthDate", 16),
         preview=preview_bytes(rendered.image),
+        original=original,
+        content=stored,
     )
+
+
+def _deidentified(dataset: Dataset, how: Deidentification | None) -> tuple[Original | None, bytes]:
+    if how is None:
+        return None, b""
+    done = deidentify(dataset, how.profile, how.keys)
+    return done.original, file_bytes(done.dataset)
 
 
 def _check_allowed(dataset: Dataset, header: ImageHeader, classes: Sequence[str]) -> None:

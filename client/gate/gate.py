@@ -14,13 +14,14 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, get_args, get_type_hints
+from typing import Any, Literal, Protocol, Self, TypeVar, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..deidentify import Deidentification, Original
 from ..errors import NodeError
 from ..pixels import DEFAULT_LIMITS, Limits, UnreadableError
 from ..pixels.preview import SIDE
@@ -35,6 +36,7 @@ FILES_PER_WORKER = 500
 # A worker of 2 GiB holds a file about four times over while it reads it.
 GATE_LIMITS = replace(DEFAULT_LIMITS, file_bytes=512 << 20, frame_bytes=256 << 20)
 _LONGEST_TEXT = 4096
+_T = TypeVar("_T", Examined, Original)
 _PREVIEW_BYTES = SIDE * SIDE + 64
 
 
@@ -45,8 +47,8 @@ class GateError(NodeError):
 class Examiner(Protocol):
     """Whoever can say of a file's bytes what they are; `Gate`, or `InProcess` for files that we made ourselves."""
 
-    def examine(self, content: bytes) -> Examined:
-        """Judge one file. Raises UnreadableError with a code and a sentence."""
+    def examine(self, content: bytes, how: Deidentification | None = None) -> Examined:
+        """Judge one file, and de-identify it where `how` is given. Raises UnreadableError with code and sentence."""
         ...
 
 
@@ -157,10 +159,15 @@ class Gate:
         self._places = threading.Semaphore(workers or cores())
         self._closed = False
 
-    def examine(self, content: bytes) -> Examined:
-        """What a DICOM file is. Raises UnreadableError with a code and a sentence for the person who must act."""
-        header, body = self._ask("examine", content, _PREVIEW_BYTES, classes=self._classes)
-        return _examined(header, bytes(body))
+    def examine(self, content: bytes, how: Deidentification | None = None) -> Examined:
+        """What a DICOM file is, and with `how` what of it may be stored.
+
+        Raises UnreadableError with a code and a sentence for the person who must act.
+        """
+        longest = _PREVIEW_BYTES + (2 * self._limits.file_bytes if how is not None else 0)
+        plain = None if how is None else how.plain()
+        header, body = self._ask("examine", content, longest, classes=self._classes, how=plain)
+        return _examined(header, body)
 
     def frame(self, content: bytes, number: int = 0) -> tuple[NDArray[np.generic], str]:
         """Stored values (rows, columns[, 3]) of one frame and their colour space; as `pixels.stored_frame`."""
@@ -258,13 +265,24 @@ def _nonsense() -> UnreadableError:
     return UnreadableError("crashed", "reading it made its worker answer nonsense")
 
 
-def _examined(header: dict[str, Any], preview: bytes) -> Examined:
+def _examined(header: dict[str, Any], body: bytearray) -> Examined:
     """A worker's answer, with every field of its type and no text longer than any that it can have read."""
-    kinds = get_type_hints(Examined)
-    found: dict[str, Any] = {**header, "preview": preview}
-    if found.keys() != {field.name for field in fields(Examined)}:
+    plain = dict(header)
+    split, original = plain.pop("preview_bytes", None), plain.pop("original", None)
+    if type(split) is not int or not 0 <= split <= min(len(body), _PREVIEW_BYTES):
+        raise _nonsense()
+    whole = memoryview(body)
+    plain |= {"preview": bytes(whole[:split]), "content": bytes(whole[split:])}
+    if original is not None and not isinstance(original, dict):
+        raise _nonsense()
+    return _typed(Examined, {**plain, "original": None if original is None else _typed(Original, original)})
+
+
+def _typed(kind: type[_T], found: dict[str, Any]) -> _T:
+    kinds = get_type_hints(kind)
+    if found.keys() != kinds.keys():
         raise _nonsense()
     for name, value in found.items():
-        if type(value) is not kinds[name] or (isinstance(value, str) and len(value) > _LONGEST_TEXT):
+        if not isinstance(value, kinds[name]) or (isinstance(value, str) and len(value) > _LONGEST_TEXT):
             raise _nonsense()
-    return Examined(**found)
+    return kind(**found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..deidentify import Deidentification
 from ..pixels import DEFAULT_LIMITS, Limits
 from .examine import Examined, examine
 
@@ -14,6 +15,6 @@ class InProcess:
 
     limits: Limits = DEFAULT_LIMITS
 
-    def examine(self, content: bytes) -> Examined:
-        """Judge one file. Raises UnreadableError."""
-        return examine(content, self.limits)
+    def examine(self, content: bytes, how: Deidentification | None = None) -> Examined:
+        """Judge one file, and de-identify it where `how` is given. Raises UnreadableError."""
+        return examine(content, self.limits, how=how)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 
+from ..deidentify import Deidentification
 from ..pixels import Limits, UnreadableError, image_header, open_dicom, stored_frame
 from ..pixels.unreadable import first_line
 from .directory import referenced_files
@@ -65,7 +66,7 @@ def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], by
             case "directory":
                 return {"files": referenced_files(content, limits)}, b""
             case _:
-                return _examined(content, limits, request["classes"])
+                return _examined(content, limits, request)
     except UnreadableError as fault:
         return {"code": fault.code, "what": fault.what}, b""
     except MemoryError:
@@ -76,10 +77,14 @@ def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], by
         return {"code": "bad-header", "what": f"it cannot be read ({first_line(error)})"}, b""
 
 
-def _examined(content: bytes, limits: Limits, classes: list[str]) -> tuple[dict[str, Any], bytes]:
-    found = asdict(examine(content, limits, classes))
-    preview = found.pop("preview")
-    return found, preview
+def _examined(content: bytes, limits: Limits, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    how = Deidentification.from_plain(request["how"]) if request["how"] is not None else None
+    examined = examine(content, limits, request["classes"], how)
+    found = {field.name: getattr(examined, field.name) for field in fields(examined)}
+    preview, stored, original = found.pop("preview"), found.pop("content"), found.pop("original")
+    found["original"] = None if original is None else original.plain()
+    found["preview_bytes"] = len(preview)
+    return found, preview + stored
 
 
 def _frame(content: bytes, number: int, limits: Limits) -> tuple[dict[str, Any], memoryview]:

@@ -34,7 +34,7 @@ def attempt(source: str, read: Callable[[], bytes], parse: Callable[[bytes], tup
     try:
         content = read()
         instance, preview = parse(content)
-        return Read(source, instance, preview)
+        return Read(source, instance, preview, content=content)
     except UnreadableError as fault:
         return Read(source, fault=fault, content=content)
     except MemoryError:
@@ -76,7 +76,7 @@ class Account:
         previews: list[tuple[str, bytes]] = []
         for read, outcome in zip(batch, self._store.add_many(new) if new else [], strict=True):
             if isinstance(outcome, StoreError):
-                self._refuse(read.source, "conflict", outcome.what, read.instance and read.instance.content)
+                self._refuse(read.source, "conflict", outcome.what, read.content)
                 continue
             self.instances[read.source] = outcome
             self._patients.add(outcome.patient)

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from ..deidentify import Deidentification
 from ..gate import Examiner
 from ..ordered import in_order
 from ..pixels import DEFAULT_LIMITS, Limits
 from ..store import Store
 from .batches import Account, Read, attempt, workers
 from .files import existing_folder, list_files, read_inside
-from .instance import new_instance
+from .instance import deidentification_of, new_instance
 from .report import IntakeReport, Progress
 
 
@@ -30,15 +31,16 @@ def import_dicom(
     account = Account(store, len(sources), progress)
     threads = workers()
     with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
-        for read in in_order(pool, partial(_read, root, gate, limits), sources, 4 * threads):
+        reading = partial(_read, root, gate, deidentification_of(store), limits)
+        for read in in_order(pool, reading, sources, 4 * threads):
             account.take(read)
     account.flush()
     return account.report()
 
 
-def _read(root: Path, gate: Examiner, limits: Limits, source: str) -> Read:
+def _read(root: Path, gate: Examiner, how: Deidentification, limits: Limits, source: str) -> Read:
     return attempt(
         source,
         lambda: read_inside(root, source, limits),
-        lambda content: new_instance(gate.examine(content), content, source),
+        lambda content: new_instance(gate.examine(content, how), content, source),
     )

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+
+from ..deidentify import Deidentification, Keys, Profile
 from ..gate import Examined
-from ..store import NewInstance
+from ..store import NewInstance, Store
 
 
-def new_instance(found: Examined, content: bytes, source: str) -> tuple[NewInstance, bytes]:
-    """The instance to be stored and its preview; `source` names the file as the user knows it."""
+def deidentification_of(store: Store) -> Deidentification:
+    """How files are de-identified on their way into a node's store: by the profile beside it, under its secret.
+
+    Raises ProfileError when the profile's file cannot be used as it is.
+    """
+    return Deidentification(Profile.of_node(store.folder.parent), Keys(store.deidentification_secret))
+
+
+def new_instance(found: Examined, received: bytes, source: str) -> tuple[NewInstance, bytes]:
+    """The instance to be stored, de-identified, and its preview; `source` names the file as the user knows it."""
+    assert found.original is not None  # whoever calls this asked for it
     instance = NewInstance(
         patient_issuer=found.patient_issuer,
         patient_id=found.patient_id,
@@ -24,6 +36,8 @@ def new_instance(found: Examined, content: bytes, source: str) -> tuple[NewInsta
         acquired=found.acquired,
         source=source,
         encoding="dicom",
-        content=content,
+        content=found.content,
+        original=found.original,
+        received=hashlib.sha256(received).digest(),
     )
     return instance, found.preview

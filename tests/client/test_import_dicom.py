@@ -12,7 +12,7 @@ from dicom_files import dicom
 from medquorum.client.errors import IntakeError
 from medquorum.client.gate import Gate
 from medquorum.client.intake import import_dicom
-from medquorum.client.pixels import Limits
+from medquorum.client.pixels import Limits, open_dicom
 from medquorum.client.pixels.preview import PREVIEW, preview_image
 from medquorum.client.store import Store
 
@@ -40,11 +40,16 @@ def test_a_file_becomes_an_instance_with_what_its_header_says(store: Store, gate
     (row,) = store.instances()
     assert (row.modality, row.body_part, row.view, row.laterality) == ("DX", "CHEST", "PA", "L")
     assert (row.rows, row.columns, row.frames, row.encoding, row.source) == (20, 30, 1, "dicom", "a/b/image")
-    assert store.content(row.id) == content
+    kept = open_dicom(store.content(row.id))
+    assert kept.PatientIdentityRemoved == "YES" and kept.PatientID != "P1" and kept.SOPInstanceUID != "1.2.3.1"
+    assert kept.PixelData == open_dicom(content).PixelData
     assert store.identities(row.patient) == [("HOSPITAL", "P1")]
-    kept = store.cache_get(row.id, PREVIEW)
-    assert kept is not None
-    assert preview_image(kept).shape == (20, 30)
+    original = store.original(row.id)
+    assert original is not None
+    assert (original.patient_id, original.issuer_of_patient_id, original.sop_uid) == ("P1", "HOSPITAL", "1.2.3.1")
+    preview = store.cache_get(row.id, PREVIEW)
+    assert preview is not None
+    assert preview_image(preview).shape == (20, 30)
 
 
 def test_every_file_is_imported_duplicate_or_quarantined(store: Store, gate: Gate, ward: Path) -> None:
