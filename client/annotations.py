@@ -22,6 +22,7 @@ Origin = Literal["proposed", "drawn"]
 
 STATES: tuple[State, ...] = get_args(State)
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
+LONGEST_COMMENT = 2000
 
 
 def new_id() -> str:
@@ -166,7 +167,9 @@ class Annotation:
     """What a reader stands behind for one frame; an event that is never changed, only superseded.
 
     release, proposal: the model release and the proposal that the reader was shown (None: the proposal was hidden
-    or there was none). actions, seconds: the reader's effort. supersedes: the annotation that this one replaces.
+    or there was none). actions, seconds: the reader's effort since the annotation before. supersedes: the annotation
+    that this one replaces. comment: the reader's own words, at most LONGEST_COMMENT characters. restates: by an undo
+    or a redo, the annotation that it says again ("": back to where nothing had been said); None for all others.
     """
 
     id: str
@@ -181,6 +184,8 @@ class Annotation:
     actions: int
     seconds: float
     supersedes: str | None
+    comment: str = ""
+    restates: str | None = None
 
     def __post_init__(self) -> None:
         _require_target("an annotation", self.id, self.instance, self.frame, self.at)
@@ -201,6 +206,10 @@ class Annotation:
                 raise AnnotationError(
                     f"a region of {region.finding!r}, of which nothing is stated", fix="state the finding as well"
                 )
+        if len(self.comment) > LONGEST_COMMENT:
+            raise AnnotationError(
+                f"a comment of {len(self.comment)} characters", fix=f"say it in {LONGEST_COMMENT} or fewer"
+            )
         if self.actions < 0 or not (math.isfinite(self.seconds) and self.seconds >= 0.0):
             raise AnnotationError(
                 f"an effort of {self.actions} actions and {self.seconds} seconds", fix="give numbers at or above 0"

@@ -52,7 +52,12 @@ class Releases:
 
     def current(self) -> Release | None:
         """The release that proposes; None before one was adopted."""
+        named = self.current_hash()
+        return None if named is None else self.get(named)
+
+    def current_hash(self) -> bytes | None:
+        """The hash of the release that proposes, without reading it; None before one was adopted."""
         pointer = self._folder / "current"
         if not pointer.exists():
             return None
-        return self.get(bytes.fromhex(pointer.read_text(encoding="ascii")))
+        return bytes.fromhex(pointer.read_text(encoding="ascii"))

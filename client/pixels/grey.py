@@ -92,15 +92,20 @@ def to_grey(stored: NDArray[np.generic], pipeline: GreyPipeline) -> tuple[NDArra
     (it belongs to other units, as real files have it) tells nobody anything: it counts as absent.
     """
     if stored.dtype.kind in "iub" and stored.dtype.itemsize <= 2:
-        low = int(stored.min())
-        offsets = stored.astype(np.int32) - low
-        counts = np.bincount(offsets.ravel()).astype(np.float64)
-        values = np.arange(low, low + len(counts), dtype=np.float64)
-        shown, contrast = _display(values, counts, pipeline)
-        return shown.astype(np.float32)[offsets], contrast
+        low, shown, contrast = grey_table(stored, pipeline)
+        return shown.astype(np.float32)[stored.astype(np.int32) - low], contrast
     values = stored.astype(np.float64)
     shown, contrast = _display(values, np.ones_like(values), pipeline)
     return shown.astype(np.float32), contrast
+
+
+def grey_table(stored: NDArray[np.generic], pipeline: GreyPipeline) -> tuple[int, Floats, str]:
+    """The least stored value of an integer frame of at most 16 bits, the display value in [0, 1] of it and of each
+    value up to the greatest, and how the display range was found."""
+    low = int(stored.min())
+    counts = np.bincount((stored.astype(np.int32) - low).ravel()).astype(np.float64)
+    values = np.arange(low, low + len(counts), dtype=np.float64)
+    return (low, *_display(values, counts, pipeline))
 
 
 def _display(values: Floats, counts: Floats, pipeline: GreyPipeline) -> tuple[Floats, str]:

@@ -86,6 +86,7 @@ def unpack_proposal(data: bytes, identifier: str, instance: str, frame: int, rel
 
 def pack_annotation(annotation: Annotation) -> bytes:
     """What of an annotation is not in its event's own columns."""
+    seldom = {"comment": annotation.comment or None, "restates": annotation.restates}
     return pack(
         {
             "reader": annotation.reader,
@@ -94,6 +95,7 @@ def pack_annotation(annotation: Annotation) -> bytes:
             "regions": [_pack_region(region) for region in annotation.regions],
             "actions": annotation.actions,
             "seconds": annotation.seconds,
+            **{name: said for name, said in seldom.items() if said is not None},
         }
     )
 
@@ -116,4 +118,6 @@ def unpack_annotation(
         actions=plain["actions"],
         seconds=plain["seconds"],
         supersedes=supersedes,
+        comment=plain.get("comment", ""),
+        restates=plain.get("restates"),
     )

@@ -180,9 +180,30 @@ def proposals_of(vault: Vault, connection: Connection, instance: str) -> list[Pr
     return [_proposal(vault, connection, row) for row in rows]
 
 
+def proposals_since(vault: Vault, connection: Connection, after: int) -> list[Proposal]:
+    """Proposals after the event of this number, oldest first."""
+    return [_proposal(vault, connection, row) for row in connection.execute(_since("proposal", after))]
+
+
+def annotations_since(vault: Vault, connection: Connection, after: int) -> list[Annotation]:
+    """Annotations after the event of this number, oldest first."""
+    return [_annotation(vault, connection, row) for row in connection.execute(_since("annotation", after))]
+
+
+def _since(kind: str, after: int) -> Select[Any]:
+    return _selected(kind).where(events.c.seq > after)
+
+
 def has_proposal(release: str) -> Any:
     """The SQL condition that an instance has a proposal of the release."""
     return exists().where(events.c.kind == "proposal", events.c.release == release, events.c.target == instances.c.id)
+
+
+def readings(vault: Vault, connection: Connection) -> list[Annotation]:
+    """Every annotation that no other supersedes, of however many readers a frame has; in the order they were said."""
+    later = events.alias("later")
+    rows = connection.execute(_selected("annotation").where(~exists().where(later.c.supersedes == events.c.id)))
+    return [_annotation(vault, connection, row) for row in rows]
 
 
 def current(vault: Vault, connection: Connection) -> dict[tuple[str, int], Annotation]:

@@ -16,6 +16,7 @@ from ..annotations import Annotation, Proposal
 from ..audit_log import AuditHead, Trail, Untraced, this_user
 from ..errors import AnnotationError, StoreError
 from . import events, freezing, instances, patients, quarantining, reviews, schema, tracing
+from .desk import DeskView
 from .founding import FIXED, found, unlocked
 from .rows import (
     ChainHead,
@@ -312,6 +313,10 @@ class Store:
         """Every annotation of an instance, oldest first."""
         with self._vault.transaction() as connection:
             return reviews.history(self._vault, connection, instance)
+
+    def desk(self) -> DeskView:
+        """The store as a reader's desk sees it: studies, and what was said since."""
+        return DeskView(self._vault)
 
     # ---- plans
 

@@ -1,0 +1,106 @@
+"""What a reader's desk needs of the store: every image with its study and patient, and what was said since last time.
+
+The desk keeps a worklist in memory and follows the event log, so that a list of 50,000 studies is read once and not for
+every page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from ..annotations import Annotation, Proposal
+from . import reviews
+from .coding import unpack
+from .events import head
+from .instances import row_of, select_instances
+from .rows import InstanceRow
+from .schema import events, identifiers, instances, patients, series, studies
+from .vault import Vault
+
+# What changes who an image belongs to, or whether it is there at all.
+_UNSETTLING = ("held_out", "merge", "erasure")
+
+
+@dataclass(frozen=True, slots=True)
+class DeskRow:
+    """An image, the study it lies in (the store's id), when it was made (as its file says it, or ""), and its place in
+    the order of arrival."""
+
+    image: InstanceRow
+    study: str
+    acquired: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the event log says after an event: proposals and annotations, oldest first. unsettled: patients were erased,
+    merged or held out, so that what was read before no longer stands. head: the last event's number."""
+
+    head: int
+    unsettled: bool
+    proposals: tuple[Proposal, ...]
+    annotations: tuple[Annotation, ...]
+
+
+class DeskView:
+    """The store as a reader's desk sees it. Safe to use from several threads."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def images(self, after: int = 0) -> list[DeskRow]:
+        """Images that arrived after the one of this number, in order of arrival."""
+        with self._vault.transaction() as connection:
+            query = (
+                select_instances()
+                .add_columns(studies.c.id.label("study"))
+                .join(series, series.c.id == instances.c.series)
+                .join(studies, studies.c.id == series.c.study)
+                .where(instances.c.number > after)
+            )
+            found: list[DeskRow] = []
+            for row in connection.execute(query):
+                seal = self._vault.seal_of(connection, row.patient)
+                acquired = unpack(seal.open(row.sealed, "instance", row.id))["acquired"]
+                found.append(DeskRow(row_of(self._vault, connection, row), row.study, acquired, row.number))
+            return found
+
+    def identities(self) -> dict[str, str]:
+        """What the hospital calls each patient (after merges): their identifiers, joined by commas."""
+        with self._vault.transaction() as connection:
+            query = (
+                select(identifiers.c.sealed, identifiers.c.patient, patients.c.merged_into)
+                .join(patients, patients.c.id == identifiers.c.patient)
+                .where(patients.c.erased_at.is_(None))
+            )
+            found: dict[str, list[str]] = {}
+            for row in connection.execute(query):
+                seal = self._vault.seal_of(connection, row.patient)
+                plain = unpack(seal.open(row.sealed, "identifier", row.patient))
+                found.setdefault(row.merged_into or row.patient, []).append(plain["id"])
+            return {patient: ", ".join(names) for patient, names in found.items()}
+
+    def changes(self, after: int = 0) -> Changes:
+        """What was said after the event of this number (0: from the beginning)."""
+        with self._vault.transaction() as connection:
+            end = head(connection).events
+            if end == after:
+                return Changes(end, False, (), ())
+            kinds = select(events.c.seq).where(events.c.seq > after, events.c.kind.in_(_UNSETTLING)).limit(1)
+            return Changes(
+                end,
+                connection.scalar(kinds) is not None,
+                tuple(reviews.proposals_since(self._vault, connection, after)),
+                tuple(reviews.annotations_since(self._vault, connection, after)),
+            )
+
+    def annotation(self, identifier: str) -> Annotation | None:
+        """The annotation of this id, current or not; None when there is none."""
+        with self._vault.transaction() as connection:
+            known = select(events.c.id).where(events.c.id == identifier, events.c.kind == "annotation")
+            if connection.scalar(known) is None:
+                return None
+            return reviews.by_id(self._vault, connection, [identifier])[identifier]
