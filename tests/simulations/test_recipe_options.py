@@ -49,7 +49,7 @@ def frozen(folder: Path, blocks: int) -> Release:
 
 def plan_of(release: Release, mode: Mode, name: str, recipe: Recipe = PLAIN) -> Plan:
     privacy = hospitals.make_privacy(mode=mode, epsilon=1e6, noise_multiplier=NOISE, clip=0.5)
-    training = hospitals.make_training(local_steps=1 if mode == "distributed" else 2, learning_rate=0.5, recipe=recipe)
+    training = hospitals.make_training(local_steps=1 if mode == "distributed" else 2, learning_rate=0.05, recipe=recipe)
     return hospitals.make_plan(release, PATIENTS, name=name, privacy=privacy, training=training, evaluation=None)
 
 
