@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS kept (
     site TEXT PRIMARY KEY, sequence INTEGER NOT NULL, head BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS witness (site TEXT PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS doubt (only INTEGER PRIMARY KEY CHECK (only = 1)) STRICT;
 """
 
 
@@ -61,6 +62,21 @@ class Witnesses:
         """The sites that have signed that they keep this node's head, sorted."""
         with self._connection() as connection:
             return tuple(row[0] for row in connection.execute("SELECT site FROM witness ORDER BY site"))
+
+    def doubt(self) -> None:
+        """Remember that this node's ledger was restored and that nobody has told yet whether it is the newest."""
+        with self._connection() as connection:
+            connection.execute("INSERT INTO doubt VALUES (1) ON CONFLICT DO NOTHING")
+
+    def doubted(self) -> bool:
+        """Whether `doubt` was called and not lifted since."""
+        with self._connection() as connection:
+            return connection.execute("SELECT 1 FROM doubt").fetchone() is not None
+
+    def lift_doubt(self) -> None:
+        """A peer has told what it keeps of the ledger, and the ledger has it."""
+        with self._connection() as connection:
+            connection.execute("DELETE FROM doubt")
 
     @contextmanager
     def _connection(self) -> Generator[sqlite3.Connection]:
@@ -109,15 +125,20 @@ class LedgerWitness:
                 made.lost.epsilon,
             )
         witnesses = self._kept.witnesses()
-        needed = min(self._minimum, len(witnesses))
+        doubted = self._kept.doubted()
+        # A ledger restored to before its first sum knows of no witness, and may have had some.
+        needed = min(self._minimum, max(len(witnesses), int(doubted)))
         if len(told) < needed:
             raise LedgerError(
                 f"{len(told)} of the {len(claims)} other sites of this sum keep a head of this node's ledger, and its "
                 f"policy asks for {needed}, so a newer ledger than this one might exist",
                 where=f"ledger of {self._site!r}",
-                fix=f"train among sites that keep it ({', '.join(witnesses)}); if they are gone for good, make sure "
-                "that this ledger is the newest and set witnesses = 0 in policy.toml",
+                fix=f"train among sites that keep it ({', '.join(witnesses) or 'none is known'}); if they are gone "
+                "for good, or this site has never trained, make sure that this ledger is the newest and set "
+                "witnesses = 0 in policy.toml",
             )
+        if doubted and told:
+            self._kept.lift_doubt()
 
     def head(self) -> Head:
         """Where the ledger stands now."""

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ..network.commands import node
+from . import auditing, export, intake, keeping
 
-__all__ = ["node"]
+__all__ = ["auditing", "export", "intake", "keeping", "node"]

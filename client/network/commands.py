@@ -132,6 +132,8 @@ def run(folder: Folder) -> None:
     """Stay connected to the coordinator and answer its messages, until stopped by a signal."""
     from ..answering import reply
     from ..node import Node
+    from ..operations.running import Reporting
+    from .contacting import Contacting
     from .fleet import FleetTransport
     from .resident import Resident
     from .secure import secure_side
@@ -139,7 +141,8 @@ def run(folder: Folder) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = _settings(folder)
-    transport = FleetTransport(settings.endpoint(), settings.flower_key(), settings.flower_number)
+    fleet = FleetTransport(settings.endpoint(), settings.flower_key(), settings.flower_number)
+    transport = Contacting(fleet, folder)
     with Node.open(folder) as probe:
         minimum = max(3, probe.policy.minimum_quorum)
     trust = settings.trust()
@@ -147,7 +150,8 @@ def run(folder: Folder) -> None:
         resident = Resident(transport, lambda message: reply(opened, message))
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, lambda *_: resident.stop())
-        resident.run()
+        with Reporting(folder, opened.store):
+            resident.run()
 
 
 def _settings(folder: Path) -> NetworkSettings:

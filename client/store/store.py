@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from ..annotations import Annotation, Proposal
-from ..audit_log import AuditHead, Trail, Untraced, this_user
+from ..audit_log import AuditHead, AuditLog, Trail, Untraced, this_user
 from ..errors import AnnotationError, StoreError
 from . import events, freezing, instances, patients, quarantining, reviews, schema, tracing
 from .desk import DeskView
@@ -226,6 +226,11 @@ class Store:
         with self._vault.transaction() as connection:
             return patients.Settling(self._vault, connection, self._held_out_share).find(issuer, identifier)
 
+    def shared_studies(self) -> int:
+        """How many studies are stored under several patients: files were mixed, or an identifier changed."""
+        with self._vault.transaction() as connection:
+            return patients.shared_studies(connection)
+
     def identities(self, patient: str) -> list[tuple[str, str]]:
         """Every (issuer, identifier) of a patient, so that results return to the right person."""
         with self._vault.transaction() as connection:
@@ -303,6 +308,11 @@ class Store:
         """For each annotated (instance, frame), the newest annotation that no other supersedes."""
         with self._vault.transaction() as connection:
             return reviews.current(self._vault, connection)
+
+    def readings(self) -> list[Annotation]:
+        """Every annotation that no other supersedes, oldest first: one for each reader of a frame."""
+        with self._vault.transaction() as connection:
+            return reviews.readings(self._vault, connection)
 
     def annotations(self, identifiers: Iterable[str]) -> dict[str, Annotation]:
         """Annotations by id, current or not (a frozen record names the one that counts for its plan)."""
@@ -383,21 +393,16 @@ class Store:
         """Where what is done on this node is noted: its audit log, or nothing in a simulation."""
         return self._vault.audit or Untraced()
 
-    def verify_audit(self) -> AuditHead:
-        """Check the whole audit log, and that it passes through the head that the database remembers; TamperError
-        names what does not fit."""
-        if self._vault.audit is None:
-            return AuditHead()
+    def audit_head(self) -> AuditHead | None:
+        """The audit log's head as the database remembers it, for `AuditLog.verify`."""
         with self._vault.transaction() as connection:
-            return self._vault.audit.verify(tracing.remembered(connection))
+            return tracing.remembered(connection)
 
-    def begin_audit_again(self) -> Path | None:
+    def begin_audit_again(self, log: AuditLog) -> Path | None:
         """Put a broken audit log aside as evidence and begin a new one that says so; returns where the old one lies."""
-        if self._vault.audit is None:
-            return None
         with self._vault.transaction() as connection:
-            aside = self._vault.audit.begin_again(this_user())
-            tracing.remember_anew(connection, self._vault.audit.head())
+            aside = log.begin_again(this_user())
+            tracing.remember_anew(connection, log.head())
         return aside
 
     def figures(self, release: str | None) -> Figures:

@@ -33,6 +33,10 @@ def log(tmp_path: Path) -> AuditLog:
     return made
 
 
+def log_of(store: Store) -> AuditLog:
+    return AuditLog(store.folder, open_node_key(store.folder))
+
+
 def lines(folder: Path) -> list[bytes]:
     return (folder / LOG).read_bytes().splitlines(keepends=True)
 
@@ -125,18 +129,18 @@ def test_log_and_head_set_back_together_are_found_by_the_database(tmp_path: Path
         shutil.copy(folder / name, tmp_path / name)
     with Store.open(folder) as store:
         store.set_setting("x", "2")
-        store.verify_audit()
+        log_of(store).verify(store.audit_head())
     for name in (LOG, HEAD):
         shutil.copy(tmp_path / name, folder / name)
-    AuditLog(folder, open_node_key(folder)).verify()  # beside each other they fit
+    log_of(store).verify()  # beside each other they fit
     for _ in range(2):
         with Store.open(folder) as store:
             store.set_setting("x", "3")
             with pytest.raises(TamperError, match="the store's database"):
-                store.verify_audit()
+                log_of(store).verify(store.audit_head())
     with Store.open(folder) as store:
-        assert store.begin_audit_again() is not None
-        assert store.verify_audit().entries == 1
+        assert store.begin_audit_again(log_of(store)) is not None
+        assert log_of(store).verify(store.audit_head()).entries == 1
 
 
 def test_a_line_that_a_power_cut_tore_is_no_tampering_and_one_that_lost_its_head_counts(
@@ -196,12 +200,12 @@ def test_the_store_notes_what_is_done_in_it_and_names_nobody(store: Store, image
     item = store.quarantine("MARKED2.dcm", "truncated", "MARKED", b"MARKED")
     store.delete_quarantined(item)
     store.erase(kept.patient)
-    entries = list(AuditLog(store.folder, open_node_key(store.folder)).entries())
+    entries = list(log_of(store).entries())
     assert [entry.kind for entry in entries] == ["import", "review", "consent", "quarantine", "quarantine", "erasure"]
     assert entries[1].who == "reader" and entries[1].what["instance"] == kept.instance
     assert entries[2].what == {"patient": kept.patient, "says": "opt_out", "on": "2026-01-01"}
     assert "MARKED" not in repr(entries)
-    assert store.verify_audit().entries == 6
+    assert log_of(store).verify(store.audit_head()).entries == 6
 
 
 def test_what_cannot_be_noted_is_not_done(store: Store, image: Callable[..., NewInstance]) -> None:
