@@ -21,6 +21,10 @@ class StoreError(NodeError):
     """The store cannot be opened, read or written as asked."""
 
 
+class StoreBusyError(StoreError):
+    """Another process has the store open."""
+
+
 class ConflictError(StoreError, RefusedError):
     """What is to be stored contradicts what already is: one UID with two contents or patients, a stale review."""
 
@@ -31,6 +35,10 @@ class TamperError(StoreError):
 
 class IntakeError(NodeError, BadInputError):
     """A folder, table or file cannot be imported as given."""
+
+
+class RefusedIntakeError(NodeError, RefusedError):
+    """A file from quarantine is refused again."""
 
 
 class PixelError(NodeError, BadInputError):

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import IntakeError
 from ..pixels import Limits, UnreadableError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file that is offered: its name as the user knows it, and how to get its bytes (UnreadableError if not)."""
+
+    name: str
+    read: Callable[[], bytes] = field(repr=False)
 
 
 def existing_folder(folder: Path) -> Path:

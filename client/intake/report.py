@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 # Called with (files settled so far, files in all); from the thread that called the import.
@@ -40,3 +40,14 @@ class IntakeReport:
     def by_code(self) -> dict[str, int]:
         """How many files are in quarantine for each code, most frequent first."""
         return dict(Counter(item.code for item in self.quarantined).most_common())
+
+
+def together(reports: Sequence[IntakeReport]) -> IntakeReport:
+    """Several reports as one; a patient met in two of them counts twice."""
+    return IntakeReport(
+        imported=sum(report.imported for report in reports),
+        duplicates=sum(report.duplicates for report in reports),
+        patients=sum(report.patients for report in reports),
+        quarantined=tuple(item for report in reports for item in report.quarantined),
+        labelled=sum(report.labelled for report in reports),
+    )

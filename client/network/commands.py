@@ -131,8 +131,12 @@ def budget(
 def run(folder: Folder) -> None:
     """Stay connected to the coordinator and answer its messages, until stopped by a signal."""
     from ..answering import reply
+    from ..intake.drain import Draining
+    from ..intake.opening import open_gate
+    from ..intake.settings import IntakeSettings
     from ..node import Node
     from ..operations.running import Reporting
+    from ..spool import spool_of
     from .contacting import Contacting
     from .fleet import FleetTransport
     from .resident import Resident
@@ -150,7 +154,12 @@ def run(folder: Folder) -> None:
         resident = Resident(transport, lambda message: reply(opened, message))
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, lambda *_: resident.stop())
-        with Reporting(folder, opened.store):
+        # This process has the store open for as long as it runs, so that it takes in what others received.
+        with (
+            Reporting(folder, opened.store),
+            open_gate(IntakeSettings.of(folder)) as gate,
+            Draining(opened.store, spool_of(folder), gate),
+        ):
             resident.run()
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 from sqlcipher3 import dbapi2 as _driver
 
-from ..errors import NodeError, StoreError
+from ..errors import NodeError, StoreBusyError, StoreError
 
 # The driver is a compiled module without types.
 dbapi2: Any = _driver
@@ -153,7 +153,7 @@ class FolderLock:
         except BlockingIOError as fault:
             holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(self._descriptor)
-            raise StoreError(
+            raise StoreBusyError(
                 f"the store is already open in process {holder or 'unknown'}",
                 where=str(path.parent),
                 fix="close it there first",

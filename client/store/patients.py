@@ -217,6 +217,19 @@ def consents(vault: Vault, connection: Connection, on: date) -> dict[str, Consen
     return {root: kind for root, (_, kind) in latest.items()}
 
 
+def shared_studies(connection: Connection) -> int:
+    """How many study UIDs are stored under more than one patient, merges counted."""
+    root = func.coalesce(patients.c.merged_into, patients.c.id)
+    shared = (
+        select(studies.c.blind)
+        .join(patients, patients.c.id == studies.c.patient)
+        .where(patients.c.erased_at.is_(None))
+        .group_by(studies.c.blind)
+        .having(func.count(root.distinct()) > 1)
+    )
+    return connection.scalar(select(func.count()).select_from(shared.subquery())) or 0
+
+
 def merge(vault: Vault, connection: Connection, source: str, into: str) -> None:
     """Make `source` one patient with `into`, whose held-out assignment counts from now on."""
     require(connection, vault, source)
