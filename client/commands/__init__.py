@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ..network.commands import node
-from . import auditing, export, intake, keeping
+from . import auditing, export, intake, keeping, quality
 
-__all__ = ["auditing", "export", "intake", "keeping", "node"]
+__all__ = ["auditing", "export", "intake", "keeping", "node", "quality"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +39,17 @@ def drift(trained: Mapping[str, NDArray[np.float64]], incoming: Mapping[str, NDA
     from scipy import stats
 
     names = [name for name in trained if min(len(trained[name]), len(incoming.get(name, ()))) >= FEWEST]
-    tests = {name: stats.ks_2samp(trained[name], incoming[name]) for name in names}
+    tests = {name: cast("tuple[float, float]", stats.ks_2samp(trained[name], incoming[name])) for name in names}
     rejected: set[str] = set()
-    for rank, name in enumerate(sorted(names, key=lambda one: float(tests[one].pvalue))):
-        if float(tests[name].pvalue) > LEVEL / (len(names) - rank):
+    for rank, name in enumerate(sorted(names, key=lambda one: tests[one][1])):
+        if tests[name][1] > LEVEL / (len(names) - rank):
             break
         rejected.add(name)
     return tuple(
         Drift(
             name,
-            float(tests[name].statistic),
-            float(tests[name].pvalue),
+            float(tests[name][0]),
+            float(tests[name][1]),
             float(np.median(trained[name])),
             float(np.median(incoming[name])),
             name in rejected,

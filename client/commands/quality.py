@@ -1,0 +1,60 @@
+"""`medquorum node quality`: how good this node's labels are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from ..network.commands import Folder, node
+
+
+@node.command()
+def quality(
+    folder: Folder,
+    worst: Annotated[int, typer.Option(min=0, help="How many suspected labels to list.")] = 20,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Say how far readers agree with each other and with the model, which labels are suspected, and what has drifted.
+
+    Nothing leaves this machine, and nothing is changed: suspected labels are for reading again.
+    """
+    from ..quality import words
+    from ..quality.drift import drift
+    from ..quality.gathered import frames, looks
+    from ..quality.measured import finding_quality, reader_quality, suspect_labels
+    from ..store import Store
+
+    with Store.open(folder / "store") as store:
+        read = frames(store)
+        drifted = drift(*looks(store))
+    stated = {finding for frame in read for one in frame.readings.values() for finding, _ in one.states}
+    findings = [finding_quality(read, finding) for finding in sorted(stated)]
+    suspected = {finding: suspect_labels(read, finding) for finding in sorted(stated)}
+    readers = reader_quality(read)
+    if as_json:
+        document = {
+            "frames": len(read),
+            "findings": [asdict(one) for one in findings],
+            "readers": [asdict(one) for one in readers],
+            "suspects": {finding: [asdict(one) for one in found] for finding, found in suspected.items()},
+            "drift": [asdict(one) for one in drifted],
+        }
+        typer.echo(json.dumps(document, indent=1))
+        return
+    if not read:
+        typer.echo("Nobody has read anything yet.")
+    for one in findings:
+        typer.echo("\n".join(words.finding_lines(one)))
+    for reader in readers:
+        typer.echo(words.reader_line(reader))
+    for finding, found in suspected.items():
+        typer.echo(f"{finding}: {len(found)} labels are suspected; to be read again, never dropped by themselves.")
+        for suspect in found[:worst]:
+            typer.echo(f"    {words.suspect_line(suspect)}")
+    for one in drifted:
+        typer.echo(words.drift_line(one))
