@@ -45,3 +45,7 @@ class IdentityError(PrivacyError, BadInputError):
 
 class RosterError(PrivacyError, RefusedError):
     """A change of the roster that nobody entitled to it has asked for, or a site that is not on it."""
+
+
+class CertificateError(PrivacyError, BadInputError):
+    """A certificate or its key is missing or does not fit."""

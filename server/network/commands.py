@@ -30,8 +30,8 @@ def init(
     folder: Folder,
 ) -> None:
     """Lay out a coordinator: its consortium, its identity and the authority, which hospitals will pin."""
+    from ...privacy.certificates import fingerprint, make_authority
     from ...privacy.identity import fingerprint as words
-    from .certificates import fingerprint, make_authority
     from .consortium import Consortium
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

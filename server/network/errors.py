@@ -10,10 +10,6 @@ class NetworkError(ServerError):
     """Root of what goes wrong between the coordinator's own processes and with its port."""
 
 
-class CertificateError(NetworkError, BadInputError):
-    """A certificate or its key is missing or does not fit."""
-
-
 class SuperLinkError(NetworkError):
     """Flower's SuperLink did not start, or did not answer as expected."""
 

@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from .certificates import ServerCertificate
+from ...privacy.certificates import Issued
 from .errors import EnrolmentError
 
 # What a resident node calls. Not passed on: register-node and unregister-node (admission is the operator's), get-fab
@@ -147,7 +147,7 @@ def front_door(
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-def serve(app: ASGIApp, host: str, port: int, certificate: ServerCertificate) -> uvicorn.Server:
+def serve(app: ASGIApp, host: str, port: int, certificate: Issued) -> uvicorn.Server:
     """A uvicorn server for `app` that speaks TLS 1.3 and nothing older; the caller runs it."""
     config = uvicorn.Config(
         app,

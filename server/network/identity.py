@@ -9,9 +9,9 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from ...privacy.certificates import write_private
+from ...privacy.errors import CertificateError
 from ...privacy.identity import Identity
-from .certificates import write_private
-from .errors import CertificateError
 
 SECRET_BYTES = 32
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from ...privacy.certificates import issue
 from ..run_folder import RunFolder
-from .certificates import issue
 from .consortium import Consortium
 from .errors import NetworkError, SuperLinkError
 from .front_door import Limits, front_door, serve

@@ -19,7 +19,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .certificates import ServerCertificate
+from ...privacy.certificates import Issued
 from .errors import SuperLinkError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def environment(folder: Path) -> dict[str, str]:
 class SuperLink:
     """A running SuperLink. Use `running`, which stops it again."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, certificate: ServerCertificate, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, certificate: Issued, log: Path) -> None:
         self._process = process
         self._certificate = certificate
         self._log = log
@@ -215,7 +215,7 @@ class SuperLink:
 
 
 @contextlib.contextmanager
-def running(folder: Path, certificate: ServerCertificate) -> Generator[SuperLink]:
+def running(folder: Path, certificate: Issued) -> Generator[SuperLink]:
     """SuperLink on a free loopback port, with node authentication and its database in `folder`; stopped on leaving."""
     folder.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), folder / "superlink.log"

@@ -24,12 +24,12 @@ from ...client.network.settings import NetworkSettings
 from ...models import checkpoint
 from ...models.checkpoint import Release
 from ...privacy import wire
+from ...privacy.certificates import make_authority
 from ...privacy.identity import fingerprint
 from ...privacy.plan import Plan
 from ...privacy.roster import admit_by_word
 from ...server.measuring import gated
 from ...server.network import requests
-from ...server.network.certificates import make_authority
 from ...server.network.consortium import Consortium
 from ...server.network.superlink import LOOPBACK, free_port
 from ...server.outcome import Outcome, RoundLog

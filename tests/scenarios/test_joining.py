@@ -17,7 +17,7 @@ from hospitals import fill_node
 from medquorum.client.network.fleet import tls_context
 from medquorum.client.node import Node
 from medquorum.models import checkpoint
-from medquorum.server.network.certificates import make_authority
+from medquorum.privacy.certificates import make_authority
 from medquorum.server.network.superlink import LOOPBACK, free_port
 
 SITES = ("east", "north", "south")

@@ -39,6 +39,7 @@ from medquorum.client.network.settings import NetworkSettings
 from medquorum.client.node import Node
 from medquorum.client.policy import Policy
 from medquorum.privacy import wire
+from medquorum.privacy.certificates import make_authority
 from medquorum.privacy.errors import WireError
 from medquorum.privacy.identity import fingerprint
 from medquorum.privacy.messages import Countersignature, Introduction, StepAnswer
@@ -46,7 +47,6 @@ from medquorum.privacy.randomness import Randomness
 from medquorum.privacy.roster import admit_by_word
 from medquorum.privacy.secure_aggregation.steps import Masked
 from medquorum.server.network import requests
-from medquorum.server.network.certificates import make_authority
 from medquorum.server.network.consortium import Consortium
 from medquorum.server.network.front_door import FLEET_ROUTES
 from medquorum.server.network.service import Address, Service

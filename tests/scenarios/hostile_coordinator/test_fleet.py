@@ -48,7 +48,7 @@ from medquorum.client.network.errors import (
     UntrustedError,
 )
 from medquorum.client.network.fleet import Endpoint, FleetTransport
-from medquorum.server.network.certificates import issue, make_authority
+from medquorum.privacy.certificates import issue, make_authority
 from medquorum.server.network.front_door import FLEET_ROUTES
 
 KEY = ec.generate_private_key(ec.SECP384R1())

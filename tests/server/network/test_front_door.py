@@ -12,7 +12,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from medquorum.server.network.certificates import issue, make_authority
+from medquorum.privacy.certificates import issue, make_authority
 from medquorum.server.network.errors import EnrolmentError
 from medquorum.server.network.front_door import FLEET_ROUTES, Limits, TokenBucket, front_door, serve
 from medquorum.server.network.superlink import LOOPBACK, free_port

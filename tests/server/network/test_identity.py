@@ -8,9 +8,8 @@ import pytest
 
 from medquorum.privacy import wire
 from medquorum.privacy.enrolment import ConsortiumList
-from medquorum.privacy.errors import IdentityError
+from medquorum.privacy.errors import CertificateError, IdentityError
 from medquorum.server.network.consortium import Consortium
-from medquorum.server.network.errors import CertificateError
 from medquorum.server.network.identity import create_identity, load_identity
 
 

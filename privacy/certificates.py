@@ -1,6 +1,7 @@
-"""The coordinator's own certificates: one private authority, a public one for the front door, one for loopback.
+"""Certificates of our own: a private authority, and what it issues to servers and to those who may call them.
 
-Hospitals pin the authority's certificate, so no public authority and no cloud is needed. Keys are P-384 (the curve
+The coordinator has an authority that hospitals pin, a node one for the viewers it answers, so no public authority and
+no cloud is needed. Keys are P-384 (the curve
 that Flower's node authentication uses); files with a private key are made 0600 before a byte is written to them.
 """
 
@@ -27,7 +28,7 @@ BACKDATED = datetime.timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class ServerCertificate:
+class Issued:
     """A certificate, its key and the authority it was issued by, as PEM files."""
 
     certificate: Path
@@ -64,14 +65,14 @@ def _alternative(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def make_authority(folder: Path, consortium: str) -> Path:
-    """Make the consortium's private authority in `folder` unless it is there; returns its certificate's path."""
+def make_authority(folder: Path, whose: str) -> Path:
+    """Make a private authority in `folder` unless it is there; returns its certificate's path."""
     certificate_path, key_path = folder / "authority.pem", folder / "authority.key"
     if certificate_path.exists() and key_path.exists():
         return certificate_path
     key = ec.generate_private_key(ec.SECP384R1())
     now = datetime.datetime.now(datetime.UTC)
-    name = _name(f"{consortium} authority"[:64])
+    name = _name(f"{whose} authority"[:64])
     usage = x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
@@ -101,44 +102,62 @@ def make_authority(folder: Path, consortium: str) -> Path:
     return certificate_path
 
 
-def issue(folder: Path, name: str, hosts: tuple[str, ...]) -> ServerCertificate:
+def issue(folder: Path, name: str, hosts: tuple[str, ...]) -> Issued:
     """Issue a server certificate for `hosts` (DNS names or addresses) from the authority in `folder`.
 
     A certificate that is there already and covers the same hosts is kept. CertificateError when the authority is
     missing or `hosts` is empty.
     """
-    authority_path = folder / "authority.pem"
-    paths = ServerCertificate(folder / f"{name}.pem", folder / f"{name}.key", authority_path)
     if not hosts:
-        raise CertificateError("a certificate for no host", fix="name the host that hospitals will connect to")
-    if not authority_path.exists() or not (folder / "authority.key").exists():
-        raise CertificateError(
-            "the consortium's authority is missing", where=str(folder), fix="run medquorum coordinator init first"
-        )
+        raise CertificateError("a certificate for no host", fix="name the host that others will connect to")
+    paths = Issued(folder / f"{name}.pem", folder / f"{name}.key", folder / "authority.pem")
     wanted = x509.SubjectAlternativeName([_alternative(host) for host in hosts])
     if paths.certificate.exists() and paths.key.exists() and _covers(paths.certificate, wanted):
         return paths
-    authority = x509.load_pem_x509_certificate(authority_path.read_bytes())
+    return _issue(folder, paths, hosts[0], ExtendedKeyUsageOID.SERVER_AUTH, wanted)
+
+
+def issue_caller(folder: Path, into: Path, caller: str) -> Issued:
+    """Issue a certificate to one who may call servers that ask for the authority in `folder`, into the folder `into`.
+
+    It is always a new one. CertificateError when the authority is missing or the caller has no name.
+    """
+    if not caller:
+        raise CertificateError("a certificate for nobody", fix="name who will call")
+    into.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths = Issued(into / "caller.pem", into / "caller.key", into / "authority.pem")
+    issued = _issue(folder, paths, caller, ExtendedKeyUsageOID.CLIENT_AUTH, None)
+    paths.authority.write_bytes((folder / "authority.pem").read_bytes())
+    return issued
+
+
+def _issue(
+    folder: Path, paths: Issued, subject: str, usage: x509.ObjectIdentifier, hosts: x509.SubjectAlternativeName | None
+) -> Issued:
+    if not (folder / "authority.pem").exists() or not (folder / "authority.key").exists():
+        raise CertificateError("the authority is missing", where=str(folder), fix="make it first, with init")
+    authority = x509.load_pem_x509_certificate((folder / "authority.pem").read_bytes())
     loaded = serialization.load_pem_private_key((folder / "authority.key").read_bytes(), password=None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         raise CertificateError("the authority's key is not an elliptic-curve key", where=str(folder))
     key = ec.generate_private_key(ec.SECP384R1())
     now = datetime.datetime.now(datetime.UTC)
     issuer_key = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
-        .subject_name(_name(hosts[0][:64]))
+        .subject_name(_name(subject[:64]))
         .issuer_name(authority.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + datetime.timedelta(days=SERVER_DAYS))
-        .add_extension(wanted, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key), critical=False)
-        .sign(loaded, hashes.SHA384())
     )
+    if hosts is not None:
+        builder = builder.add_extension(hosts, critical=False)
+    certificate = builder.sign(loaded, hashes.SHA384())
     write_private(paths.key, _pem(key))
     paths.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return paths

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from medquorum.server.network.certificates import fingerprint, issue, make_authority
-from medquorum.server.network.errors import CertificateError
+from medquorum.privacy.certificates import fingerprint, issue, make_authority
+from medquorum.privacy.errors import CertificateError
 
 
 def test_private_keys_are_for_the_owner_only(tmp_path: Path) -> None:
