@@ -22,6 +22,7 @@ from .describe.commands import describe
 from .errors import StudyError
 from .options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
 from .published.commands import published
+from .sweep.commands import sweep
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -33,6 +34,7 @@ simulate = typer.Typer(no_args_is_help=True, help="Run federations of many hospi
 
 simulate.command("describe")(describe)
 simulate.command("compare")(compare)
+simulate.command("sweep")(sweep)
 simulate.command("audit")(audit)
 simulate.command("days")(days)
 simulate.command("published")(published)

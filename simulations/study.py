@@ -77,7 +77,11 @@ def load_study(file: Path, seed: int | None = None) -> Study:
     if not file.exists():
         fix = "check the path; bundled studies are named without .toml"
         raise StudyError("there is no such study file", where=str(file), fix=fix)
-    root = Table.read(file, StudyError, "study")
+    return read_study(Table.read(file, StudyError, "study"), file, seed)
+
+
+def read_study(root: Table, file: Path, seed: int | None = None) -> Study:
+    """The study in the root table of `file`, which may have been changed since it was read."""
     about = root.table("study")
     written_seed = about.whole("seed", 0)
     task, rules = _task(root.table("task"), _kind(root))

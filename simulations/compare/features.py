@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -113,20 +113,14 @@ def load_images(
     work: a folder on the same disk for what is not finished. `advance` is told how many are done. StudyError when what
     is kept cannot be read.
     """
-    net = release.network().eval()
-    pooled = may_pool(study, release)
-    task = study.task
-    words = (
-        _FORMAT,
-        data,
-        frozen_hash(net, release.card) if net.frozen else repr(release.card.transform),
-        repr((task.modality, task.body_part, task.view, net.frozen, pooled)),
-    )
-    folder = beside / FOLDER / hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
+    folder = kept_in(study, release, data, beside)
     if not folder.exists():
         place = work / "features"
         place.mkdir(parents=True)
-        _make(study, release, net, pooled, hospitals, place, advance)
+        # Whom a study leaves aside another may train on.
+        everybody = replace(study, sites=replace(study.sites, train_share=1.0))
+        net = release.network().eval()
+        _make(everybody, release, net, may_pool(study, release), hospitals, place, advance)
         shutil.rmtree(place / "nodes")
         for file in place.iterdir():
             file.chmod(0o444)
@@ -135,6 +129,19 @@ def load_images(
         with suppress(OSError):
             place.rename(folder)
     return _read(folder)
+
+
+def kept_in(study: Study, release: Release, data: str, beside: Path) -> Path:
+    """The folder in `beside` where the images are kept once they are made."""
+    net = release.network().eval()
+    task = study.task
+    words = (
+        _FORMAT,
+        data,
+        frozen_hash(net, release.card) if net.frozen else repr(release.card.transform),
+        repr((task.modality, task.body_part, task.view, net.frozen, may_pool(study, release))),
+    )
+    return beside / FOLDER / hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
 
 
 def _make(
