@@ -107,12 +107,16 @@ class Policy:
         inside = first <= now < last if first < last else now >= first or now < last
         _allow(inside, f"this site takes part between {self.hours} only, by its local time, and it is {now:%H:%M}")
 
-    def write(self, path: Path) -> None:
-        """Write the policy as commented TOML, for people to edit."""
+    def text(self) -> str:
+        """The policy as commented TOML, for people to read and edit."""
         lines = ["# What this site allows the coordinator to ask. Read again each time the node starts."]
         for name, value in asdict(self).items():
             lines += ["", f"# {_COMMENTS[name]}", f"{name} = {_toml(value)}"]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return "\n".join(lines) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write `text` to a file."""
+        path.write_text(self.text(), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Policy:
