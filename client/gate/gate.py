@@ -82,6 +82,11 @@ class _Worker:
                 "the gate's worker does not start", fix="run medquorum node doctor; it says what this machine lacks"
             ) from fault
 
+    @property
+    def lives(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
     def ask(self, header: dict[str, Any], content: bytes, longest: int) -> tuple[dict[str, Any], bytearray]:
         """One request and its answer. UnreadableError too-slow or crashed when the worker is gone afterwards."""
         self.served += 1
@@ -229,8 +234,11 @@ class Gate:
         self._places.acquire()
         try:
             with self._turn:
-                if self._idle:
-                    return self._idle.pop()
+                while self._idle:
+                    waiting = self._idle.pop()
+                    if waiting.lives:  # killed from outside while idle: no file's fault
+                        return waiting
+                    waiting.end()
             worker = _Worker(self._seconds)
             if worker.level.name == "none":
                 worker.end()

@@ -13,7 +13,9 @@ from ..store import NewInstance, Store, Stored
 from .report import IntakeReport, Progress, Quarantined
 
 BATCH = 64
-# A quarantined file larger than this is recorded without its bytes; the original is still where the user has it.
+# Files wait in memory until their batch is stored; past this many bytes together they wait no longer.
+_BATCH_BYTES = 256 << 20
+# A quarantined file larger than this is recorded without its bytes where the user still has the original.
 _KEPT_BYTES = 64 << 20
 
 
@@ -49,8 +51,11 @@ def workers() -> int:
 class Account:
     """Stores batches and keeps count of what became of each file."""
 
-    def __init__(self, store: Store, total: int, progress: Progress | None) -> None:
+    def __init__(self, store: Store, total: int, progress: Progress | None, *, only_copies: bool = False) -> None:
+        """only_copies: nobody else has these files any more, so that quarantine keeps each of them, however large."""
         self._store = store
+        self._kept_bytes = None if only_copies else _KEPT_BYTES
+        self._waiting_bytes = 0
         self._total = total
         self._progress = progress
         self._batch: list[Read] = []
@@ -66,12 +71,13 @@ class Account:
             self._settle(1)
             return
         self._batch.append(read)
-        if len(self._batch) >= BATCH:
+        self._waiting_bytes += len(read.content or b"") + len(read.instance.content if read.instance else b"")
+        if len(self._batch) >= BATCH or self._waiting_bytes > _BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Store what is waiting, in one transaction; what the store refuses goes to quarantine, alone."""
-        batch, self._batch = self._batch, []
+        batch, self._batch, self._waiting_bytes = self._batch, [], 0
         new = [read.instance for read in batch if read.instance is not None]
         previews: list[tuple[str, bytes]] = []
         for read, outcome in zip(batch, self._store.add_many(new) if new else [], strict=True):
@@ -93,7 +99,8 @@ class Account:
         return IntakeReport(self._imported, self._duplicates, len(self._patients), tuple(self._quarantined), labelled)
 
     def _refuse(self, source: str, code: str, reason: str, content: bytes | None) -> None:
-        kept = content if content is not None and len(content) <= _KEPT_BYTES else None
+        small = content is not None and (self._kept_bytes is None or len(content) <= self._kept_bytes)
+        kept = content if small else None
         self._store.quarantine(source, code, reason, kept)
         self._quarantined.append(Quarantined(source, code, reason))
 

@@ -29,8 +29,8 @@ _log = logging.getLogger("medquorum.intake")
 _PAUSE_SECONDS = 1.0
 
 
-def drain(store: Store, spool: Spool, gate: Examiner) -> IntakeReport:
-    """Take in everything that waits in the spool now, and say what became of it.
+def drain(store: Store, spool: Spool, gate: Examiner, ending: threading.Event | None = None) -> IntakeReport:
+    """Take in what waits in the spool now, and say what became of it; `ending`, once set, leaves the rest for later.
 
     Raises StoreError (a full disk, say) with the rest still in the spool.
     """
@@ -40,8 +40,10 @@ def drain(store: Store, spool: Spool, gate: Examiner) -> IntakeReport:
     threads = workers()
     with ThreadPoolExecutor(threads, thread_name_prefix="drain") as pool:
         for start in range(0, len(waiting), BATCH):
+            if ending is not None and ending.is_set():
+                break
             entries = waiting[start : start + BATCH]
-            account = Account(store, len(entries), None)
+            account = Account(store, len(entries), None, only_copies=True)
             for read in in_order(pool, partial(_read, spool, gate, how), entries, 2 * threads):
                 account.take(read)
             account.flush()
@@ -96,8 +98,7 @@ class Draining:
 
     def _run(self) -> None:
         told = ""
-        while True:
-            last = self._ending.is_set()
+        while not self._ending.is_set():
             try:
                 self._once()
                 told = ""
@@ -107,8 +108,6 @@ class Draining:
                 if str(fault) != told:
                     _log.error("%s", fault)
                     told = str(fault)
-            if last:
-                return
             self._ending.wait(_PAUSE_SECONDS)
 
     def _once(self) -> None:
@@ -118,7 +117,7 @@ class Draining:
             nullcontext(self._store) if isinstance(self._store, Store) else self._store()
         )
         with opened as store:
-            report = drain(store, self._spool, self._gate)
+            report = drain(store, self._spool, self._gate, self._ending)
         for item in report.quarantined:
             _log.warning("quarantined %s: %s (%s)", item.source, item.reason, item.code)
         _log.info("taken in: %d new, %d known, %d quarantined", *_counts(report))

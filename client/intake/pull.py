@@ -167,7 +167,8 @@ def _session(settings: IntakeSettings, longest: int) -> Any:
                     raise PullError(
                         f"the PACS answers with more than {longest} bytes", where=str(url).partition("?")[0]
                     )
-            answer._content = bytes(data)
+            # requests has no other way to hand on a body that it did not read itself.
+            answer._content = bytes(data)  # pyright: ignore[reportPrivateUsage]
             return answer
 
     session = Bounded()

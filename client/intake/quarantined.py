@@ -7,7 +7,7 @@ from ..gate import Examiner
 from ..pixels import UnreadableError
 from ..pixels.preview import PREVIEW
 from ..store import QuarantineRow, Store, Stored
-from .instance import new_instance
+from .instance import deidentification_of, new_instance
 
 _ADVICE = {
     "empty": "ask its sender to send it again",
@@ -51,7 +51,7 @@ def release(store: Store, gate: Examiner, identifier: str) -> Stored:
             "the file itself was not kept", where=row.source, fix="import it again from where it came, and delete this"
         )
     try:
-        instance, preview = new_instance(gate.examine(content), content, row.source)
+        instance, preview = new_instance(gate.examine(content, deidentification_of(store)), content, row.source)
     except UnreadableError as fault:
         raise RefusedIntakeError(
             f"it is still refused: {fault.what} ({fault.code})", where=row.source, fix=advice(fault.code)

@@ -12,6 +12,7 @@ from ..annotations import new_id, utc_now
 from ..errors import ConflictError, StoreError, TamperError
 from . import schema
 from .assets import NewAsset
+from .birth_dates import BirthDates
 from .coding import microseconds, pack, unpack
 from .events import NewEvent, append
 from .patients import Settling
@@ -47,7 +48,8 @@ def add_many(vault: Vault, new: Sequence[NewInstance], held_out_share: float) ->
         with vault.transaction() as connection:
             settling = Settling(vault, connection, held_out_share)
             batch.known = _known(connection, [vault.keys.blind("sop", one.sop_uid) for one in new])
-            outcomes = [_settle(vault, settling, batch, one) for one in new]
+            births = BirthDates(vault, connection)
+            outcomes = [_settle(vault, settling, births, batch, one) for one in new]
             if batch.files:
                 settling.write()
                 connection.execute(insert(schema.instances), batch.instances)
@@ -63,7 +65,9 @@ def add_many(vault: Vault, new: Sequence[NewInstance], held_out_share: float) ->
     return outcomes
 
 
-def _settle(vault: Vault, settling: Settling, batch: _Batch, new: NewInstance) -> Stored | StoreError:
+def _settle(
+    vault: Vault, settling: Settling, births: BirthDates, batch: _Batch, new: NewInstance
+) -> Stored | StoreError:
     refusal = _refusal(new)
     if refusal is not None:
         return refusal
@@ -87,7 +91,14 @@ def _settle(vault: Vault, settling: Settling, batch: _Batch, new: NewInstance) -
                 fix="correct the patient at the source, or merge the two patients",
             )
         return Stored(identifier, patient, new=False)
+    if births.contradicted(settling.find(new.patient_issuer, new.patient_id), new):
+        return ConflictError(
+            "two people seem to share this patient identifier: the stored images state another birth date",
+            where=new.source,
+            fix="correct the identifier or the date at the source and send it again; the first stays stored",
+        )
     patient = settling.patient(new.patient_issuer, new.patient_id)
+    births.note(patient, new)
     identifier, asset, now = new_id(), new_id(), microseconds(utc_now())
     seal = settling.seal(patient)
     sealed = pack({"sop_uid": new.sop_uid, "source": new.source, "acquired": new.acquired})
