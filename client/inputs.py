@@ -33,20 +33,49 @@ class Failed:
     reason: str
 
 
+class Preparation:
+    """From a grey image to the network's input, for one input transform: 8-bit grey at the network's own size, then
+    standardised. Safe to share between threads."""
+
+    def __init__(self, transform: InputTransform) -> None:
+        self._transform = transform
+        # Kept as 8-bit grey before standardisation: independent of a card's mean and std, and a quarter of the size.
+        self._grey = InputTransform(transform.size, 0.0, 1.0)
+
+    @property
+    def size(self) -> int:
+        """Pixels on a side of the input."""
+        return self._transform.size
+
+    def preview_does(self, rows: int, columns: int) -> bool:
+        """Whether an image's preview has all the pixels that the network wants; one no smaller than the image has."""
+        return max(rows, columns) <= SIDE or self.size <= SIDE
+
+    def grey(self, image: NDArray[np.float32]) -> bytes:
+        """A grey image (H, W) in [0, 1] as 8-bit grey (size, size), row by row."""
+        return np.rint(prepare(image, self._grey) * np.float32(255.0)).astype(np.uint8).tobytes()
+
+    def standardised(self, grey: bytes) -> NDArray[np.float32]:
+        """The input (1, size, size) of such grey bytes."""
+        pixels = np.frombuffer(grey, np.uint8).reshape(1, self.size, self.size)
+        scale = np.float32(1.0 / (255.0 * self._transform.std))
+        image = np.multiply(pixels, scale, dtype=np.float32)
+        image -= np.float32(self._transform.mean / self._transform.std)
+        return image
+
+
 class Inputs:
     """Loads inputs (1, size, size) float32 for one input transform. Safe to share between threads."""
 
     def __init__(self, store: Store, transform: InputTransform) -> None:
         self._store = store
-        self._transform = transform
-        # Kept as 8-bit grey before standardisation: independent of a card's mean and std, and a quarter of the size.
-        self._grey = InputTransform(transform.size, 0.0, 1.0)
+        self._prepare = Preparation(transform)
 
     def load(self, targets: Sequence[Target]) -> list[NDArray[np.float32] | Failed]:
         """The input of each frame, or why there is none; what had to be made is kept, in one transaction."""
         loaded: list[NDArray[np.float32] | Failed] = []
         made: dict[str, list[tuple[str, bytes]]] = {}
-        side = self._transform.size
+        side = self._prepare.size
         for row, frame in targets:
             name = f"input-{side}-{frame}"
             try:
@@ -57,17 +86,10 @@ class Inputs:
             except (NodeError, ModelError) as error:
                 loaded.append(Failed(row.id, row.source, error.what))
                 continue
-            grey = np.frombuffer(kept, np.uint8).reshape(1, side, side)
-            loaded.append(self._standardised(grey))
+            loaded.append(self._prepare.standardised(kept))
         for name, items in made.items():
             self._store.cache_put_many(name, items)
         return loaded
-
-    def _standardised(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-        scale = np.float32(1.0 / (255.0 * self._transform.std))
-        image = np.multiply(grey, scale, dtype=np.float32)
-        image -= np.float32(self._transform.mean / self._transform.std)
-        return image
 
     def _make(self, row: InstanceRow, frame: int) -> bytes:
         """8-bit grey (size, size), row by row.
@@ -75,11 +97,10 @@ class Inputs:
         The first frame comes from the preview, unless the network wants more pixels than that has. The preview's
         aspect is the image's own to within a pixel, so that maps go back to stored pixels by the image's own size.
         """
-        whole = max(row.rows, row.columns) <= SIDE  # then the preview is no smaller than the image
-        fits = frame == 0 and (whole or self._transform.size <= SIDE)
+        fits = frame == 0 and self._prepare.preview_does(row.rows, row.columns)
         preview = self._store.cache_get(row.id, PREVIEW) if fits else None
         if preview is not None:
             image = preview_image(preview)
         else:
             image = render(self._store.content(row.id), row.encoding, frame).image
-        return np.rint(prepare(image, self._grey) * np.float32(255.0)).astype(np.uint8).tobytes()
+        return self._prepare.grey(image)

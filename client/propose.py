@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..task import Task
-from .annotations import Proposal, Region, new_id, utc_now
-from .errors import NodeError
+from .annotations import Proposal, new_id, utc_now
+from .inference import Inference, Said
 from .inputs import Failed, Inputs
 from .ordered import in_order
-from .regions import Shape, propose_regions
+from .regions import Shape
 from .store import InstanceRow, Store
 
 if TYPE_CHECKING:
     from ..models.checkpoint import Release
-    from ..models.head import Output
 
 # Called with (images settled so far, images in all), from the thread that called `propose`.
 Progress = Callable[[int, int], None]
 
-# A region is proposed for a finding whose calibrated probability reaches this.
-PRESENT_FROM = 0.5
 # Proposals of several batches go into one transaction: each one waits for the disk and rewrites the same pages.
 _TRANSACTION = 128
 _MOST_WORKERS = 8
@@ -44,15 +39,26 @@ class ProposalReport:
     seconds: float
 
 
-def why_not_applicable(task: Task, row: InstanceRow) -> str:
+class Kind(Protocol):
+    """What an image states about its kind."""
+
+    @property
+    def modality(self) -> str: ...
+    @property
+    def body_part(self) -> str: ...
+    @property
+    def view(self) -> str: ...
+
+
+def why_not_applicable(task: Task, image: Kind) -> str:
     """Why the task does not ask of this image, or "" when it does.
 
     What the task leaves empty accepts anything; what it names must be stated by the image and equal.
     """
     for name, wanted, found in (
-        ("modality", task.modality, row.modality),
-        ("body part", task.body_part, row.body_part),
-        ("view", task.view, row.view),
+        ("modality", task.modality, image.modality),
+        ("body part", task.body_part, image.body_part),
+        ("view", task.view, image.view),
     ):
         if wanted and wanted.upper() != found.upper():
             stated = f"its {name} is {found}" if found else f"it states no {name}"
@@ -132,10 +138,8 @@ class _Worker:
 
     def __init__(self, store: Store, release: Release, shape: Shape) -> None:
         self._inputs = Inputs(store, release.card.transform)
-        self._card = release.card
         self._release = release.hash.hex()
-        self._net = release.network()
-        self._shape: Shape = shape
+        self._ask = Inference(release, shape)
 
     def __call__(self, rows: Sequence[InstanceRow]) -> tuple[list[Proposal], list[Failed]]:
         found = list(zip(rows, self._inputs.load([(row, 0) for row in rows]), strict=True))
@@ -143,34 +147,10 @@ class _Worker:
         failed = [image for _, image in found if isinstance(image, Failed)]
         if not good:
             return [], failed
-        logits, maps = self._forward(np.stack([image for _, image in good]))
-        scaled = logits.astype(np.float64) / np.array(self._card.temperatures)
-        chances = 1.0 / (1.0 + np.exp(-np.clip(scaled, -700.0, 700.0)))
-        return [self._proposal(row, chances[index], maps[index]) for index, (row, _) in enumerate(good)], failed
+        said = self._ask(np.stack([image for _, image in good]), [(row.rows, row.columns) for row, _ in good])
+        return [self._proposal(row, one) for (row, _), one in zip(good, said, strict=True)], failed
 
-    def _forward(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(B, 1, S, S) -> logits (B, F), maps (B, F, h, w)."""
-        import torch
-
-        with torch.inference_mode():
-            output: Output = self._net(torch.from_numpy(images))
-        return output.logits.numpy(), output.maps.numpy()
-
-    def _proposal(self, row: InstanceRow, chances: NDArray[np.float64], maps: NDArray[np.float32]) -> Proposal:
-        probabilities: list[tuple[str, float]] = []
-        regions: list[Region] = []
-        for finding, key in enumerate(self._card.task.keys):
-            chance = float(chances[finding])
-            if not math.isfinite(chance):
-                raise NodeError(
-                    f"the network gives no number for finding {key!r}",
-                    where=row.source,
-                    fix="take the release again; its weights or its input transform are damaged",
-                )
-            probabilities.append((key, chance))
-            if chance >= PRESENT_FROM:
-                transform = self._card.transform
-                regions += propose_regions(key, maps[finding], transform, row.rows, row.columns, self._shape)
+    def _proposal(self, row: InstanceRow, said: Said) -> Proposal:
         return Proposal(
             id=new_id(),
             instance=row.id,
@@ -178,8 +158,8 @@ class _Worker:
             release=self._release,
             applicable=True,
             reason="",
-            probabilities=tuple(probabilities),
-            regions=tuple(regions),
+            probabilities=said.probabilities,
+            regions=said.regions,
             at=utc_now(),
         )
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ...models.estimate import Estimate
 from ...models.metrics import bootstrap_by_patient, dice
 from ..annotations import Annotation, Box
+from ..inference import PRESENT_FROM
 from .agreement import MISSING, Ratings, cohen_kappa, fleiss_kappa, krippendorff_alpha
 from .gathered import CODES, Frame
 from .suspects import suspects
 
-PRESENT_FROM = 0.5
 _SEED = 20_071
 
 

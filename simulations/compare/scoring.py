@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...client.propose import PRESENT_FROM
+from ...client.inference import PRESENT_FROM
 from ...client.regions import propose_regions
 from ...models.calibration import expected_calibration_error, fit_temperature, probabilities, reliability
 from ...models.metrics import bootstrap_by_patient, dice, pointing_hit

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...client.annotations import Proposal, Region, new_id, utc_now
-from ...client.propose import PRESENT_FROM
+from ...client.inference import PRESENT_FROM
 from ...client.regions import propose_regions
 from ...client.store import FrozenRecord, InstanceRow
 from ...client.training_set import TrainingSet
