@@ -65,7 +65,7 @@ def sandbox() -> Check:
     if found.level.missing:
         return failed(
             name,
-            f"workers that read files are shut in with less than they could be: {', '.join(found.level.missing)} missing",
+            f"workers that read files are shut in with less than they could be: no {', no '.join(found.level.missing)}",
             "install libseccomp2 (apt install libseccomp2) and use a kernel with seccomp",
         )
     return passed(name, "workers that read files reach the full level: limits, no_new_privs and seccomp")
