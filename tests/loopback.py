@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medquorum.privacy import wire
+from medquorum.privacy.certificates import issue, make_authority
 from medquorum.privacy.enrolment import ConsortiumList
 from medquorum.privacy.identity import Identity
-from medquorum.privacy.certificates import issue, make_authority
 from medquorum.server.network.front_door import front_door, serve
 from medquorum.server.network.superlink import LOOPBACK, free_port
 

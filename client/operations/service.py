@@ -14,6 +14,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,15 +134,18 @@ def check(unit: Path, user: bool) -> None:
     """Let `systemd-analyze verify` look at a unit file; ServiceError with what it says."""
     if shutil.which("systemd-analyze") is None:
         raise ServiceError("this machine has no systemd", fix="start medquorum node run by what it has instead")
-    done = subprocess.run(
-        ["systemd-analyze", *(["--user"] if user else []), "verify", "--man=no", str(unit)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    # Of a fault in another unit of this machine it speaks as well; only ours counts.
-    ours = [line for line in done.stderr.splitlines() if UNIT in line]
+    with tempfile.TemporaryDirectory() as runtime:
+        done = subprocess.run(
+            ["systemd-analyze", *(["--user"] if user else []), "verify", "--man=no", str(unit)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            # Without a login there is no user manager's folder, which the check wants to know.
+            env=os.environ | ({"XDG_RUNTIME_DIR": runtime} if user else {}),
+        )
+    # Of a fault in another unit of this machine it speaks as well; only ours counts, or that it could not look.
+    ours = [line for line in done.stderr.splitlines() if UNIT in line or line.startswith("Failed to initialize")]
     if ours:
         raise ServiceError(f"systemd finds a fault in the unit ({ours[0]})", where=str(unit), fix=_REPORT)
 
