@@ -27,7 +27,7 @@ from .pacs import Pacs
 
 _PLAIN = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 # PS3.4 table B.2-1: stored, although something was changed or left out on the way.
-_STORED_CHANGED = {0xB000: "changed some values", 0xB006: "left out some elements", 0xB007: "doubts the object's kind"}
+_STORED_CHANGED = frozenset({0xB000, 0xB006, 0xB007})
 _REASONS = {
     0x0122: "it does not take this kind of object",
     0x0124: "it does not allow us to store",
@@ -94,11 +94,7 @@ class StoreDestination:
                 fix="export again when it is back; what it said it has is not sent twice",
             )
         if status in _STORED_CHANGED:
-            raise NotTakenError(
-                f"the PACS stored the object but {_STORED_CHANGED[status]} (status {status:04X})",
-                where=self._where,
-                fix="let the PACS take medquorum's objects as they are",
-            )
+            return "stored with changes"
         if status != 0:
             said = _REASONS.get(status, "it has no room" if status & 0xFF00 == 0xA700 else "it gives no reason we know")
             raise NotTakenError(
