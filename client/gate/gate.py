@@ -29,12 +29,12 @@ from ..pixels.unreadable import Code
 from .allowed import SOP_CLASSES
 from .examine import Examined
 from .frames import BrokenPipeline, receive, send
-from .sandbox import SandboxLevel
+from .sandbox import MEMORY_BYTES, SandboxLevel
 
 SECONDS = 30.0
 FILES_PER_WORKER = 500
 # A worker of 2 GiB holds a file about four times over while it reads it.
-GATE_LIMITS = replace(DEFAULT_LIMITS, file_bytes=512 << 20, frame_bytes=256 << 20)
+GATE_LIMITS = replace(DEFAULT_LIMITS, file_bytes=512 << 20, inflated_bytes=256 << 20, frame_bytes=256 << 20)
 _LONGEST_TEXT = 4096
 _T = TypeVar("_T", Examined, Original)
 _PREVIEW_BYTES = SIDE * SIDE + 64
@@ -60,11 +60,11 @@ def cores() -> int:
 class _Worker:
     """One shut-in process, used by one thread at a time."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, memory: int) -> None:
         self._seconds = seconds
         self.served = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__.rpartition(".")[0] + ".worker", str(seconds)],
+            [sys.executable, "-P", "-m", __name__.rpartition(".")[0] + ".worker", str(seconds), str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -143,7 +143,8 @@ class Gate:
     """A few workers, started when first needed. Safe to use from several threads; close it, or use it in a `with`.
 
     limits: what a file may ask. classes: storage classes let in. workers: how many processes (default: one a core).
-    seconds: what one file may take, by the clock and by the processor. Raises GateError where no sandbox is to be had.
+    seconds: what one file may take, by the clock and by the processor; memory: what a worker may
+    use, in bytes. Raises GateError where no sandbox is to be had.
     """
 
     def __init__(
@@ -153,11 +154,13 @@ class Gate:
         *,
         workers: int | None = None,
         seconds: float = SECONDS,
+        memory: int = MEMORY_BYTES,
         files_per_worker: int = FILES_PER_WORKER,
     ) -> None:
         self._limits = limits
         self._classes = tuple(classes)
         self._seconds = seconds
+        self._memory = memory
         self._files_per_worker = files_per_worker
         self._idle: list[_Worker] = []
         self._turn = threading.Lock()
@@ -239,7 +242,7 @@ class Gate:
                     if waiting.lives:  # killed from outside while idle: no file's fault
                         return waiting
                     waiting.end()
-            worker = _Worker(self._seconds)
+            worker = _Worker(self._seconds, self._memory)
             if worker.level.name == "none":
                 worker.end()
                 raise GateError(

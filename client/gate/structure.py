@@ -51,18 +51,19 @@ def _is_sequence(current: Dataset, tag: BaseTag, limits: Limits) -> bool:
     if vr is not None and vr not in _KNOWN_VRS:
         raise UnreadableError("bad-header", f"element {tag} has a value representation {vr!r}, which DICOM has not")
     value: Any = raw.value
+    holds_items = vr == "SQ" or (vr in (None, "UN") and _listed(tag) == "SQ")
     if isinstance(value, bytes):
         stated = getattr(raw, "length", len(value))
         if stated not in (_UNDEFINED, len(value)):
             raise UnreadableError("truncated", f"the file ends inside element {tag}")
-        if tag not in _PIXELS:
+        if tag not in _PIXELS and not holds_items:
             if len(value) > limits.element_bytes:
                 raise UnreadableError(
                     "too-large", f"element {tag} has {len(value)} bytes; {limits.element_bytes} are allowed"
                 )
             if vr in ("IS", "DS") or (vr is None and len(value) > _LONGEST_NUMBER and _listed(tag) in ("IS", "DS")):
                 _check_numbers(tag, value)
-    return vr == "SQ" or (vr in (None, "UN") and _listed(tag) == "SQ")
+    return holds_items
 
 
 def _check_numbers(tag: BaseTag, value: bytes) -> None:

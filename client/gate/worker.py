@@ -25,11 +25,11 @@ from .sandbox import enter
 from .warm import warm
 
 
-def main(seconds: float) -> None:
-    """Serve requests; `seconds` of processor time are the most that one may take."""
+def main(seconds: float, memory: int) -> None:
+    """Serve requests; `seconds` of processor time are the most that one may take, `memory` the most bytes."""
     source, answers = _take_pipes()
     warm()
-    level = enter()
+    level = enter(memory)
     send(answers, asdict(level))
     while True:
         try:
@@ -96,4 +96,4 @@ def _frame(content: bytes, number: int, limits: Limits) -> tuple[dict[str, Any],
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), int(sys.argv[2]))
