@@ -34,7 +34,7 @@ _HL7_SCHEMES = b"2.16.840.1.113883.6."
 _CODING_SCHEME_UID, _CHARACTER_SET, _DESIGNATOR = 0x0008010C, 0x00080005, 0x00080102
 # Published coding schemes (PS3.16 table 8-1) that code sequences of images use.
 _SCHEMES = frozenset((b"DCM", b"SCT", b"SRT", b"SNM3", b"LN", b"UCUM", b"RADLEX", b"FMA", b"UMLS", b"NCIt", b"ICDO3"))
-_CHARACTER_SETS = (b"ISO_IR", b"ISO 2022 IR", b"GB18030", b"GBK")
+_CHARACTER_SETS = (b"ISO", b"GB")
 # Families within which a file may state another VR than the dictionary's without anything being hidden by it.
 _FAMILIES = {
     vr: family
@@ -73,6 +73,7 @@ def deidentify(dataset: Dataset, profile: Profile, keys: Keys) -> Deidentified:
 
     The data set itself is left as it is, except that pydicom keeps what it decodes on the way. The result shares bulk
     data with it. Elements that cannot be read are removed. The same data set, profile and secret give the same result.
+    To be written as a file it needs a SOP class and a SOP instance UID, which the gate asks of every file.
     """
     original = Original.of(dataset)
     identity = original.issuer_of_patient_id, original.patient_id
