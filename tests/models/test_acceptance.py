@@ -1,4 +1,4 @@
-"""Accepting unseen: the bound is exact, and the threshold it gives keeps its promise where the empirical one does not."""
+"""Accepting unseen: the bound is exact, and its threshold keeps the promise that an empirical one breaks."""
 
 from __future__ import annotations
 
