@@ -56,7 +56,7 @@ _TEXT = ("LO", "LT", "SH", "ST", "UC", "UT", "PN")
 # What the standard keeps and this package does too: the device's make, and how pixel values are to be understood;
 # codes, which are looked at with their scheme (kept in the generated sequences, which are of published ones).
 _NOT_MARKED = frozenset(
-    [
+    (
         "Manufacturer",
         "ManufacturerModelName",
         "SoftwareVersions",
@@ -74,7 +74,7 @@ _NOT_MARKED = frozenset(
         "ReceiveCoilName",
         "TransmitCoilName",
         "DeidentificationMethod",
-    ]
+    )
 )
 _KEPT, _DEEPER = 0x00082218, 0x00082220  # Anatomic Region Sequence and its modifiers: kept by the standard
 

@@ -119,7 +119,7 @@ def _listed(row: Row, profile: Profile) -> Action:
         case "U*":
             return "only-uids"
         case _:
-            return "dummy"
+            return "uid" if row.vr == "UI" else "dummy"
 
 
 def _unlisted(vr: str, profile: Profile) -> Action:
