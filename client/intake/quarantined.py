@@ -39,13 +39,13 @@ def chosen(store: Store, start: str) -> QuarantineRow:
     return found[0]
 
 
-def release(store: Store, gate: Examiner, identifier: str) -> Stored:
-    """Take an item in after all; it stays in quarantine, file and all, unless the store then holds it.
+def release(store: Store, gate: Examiner, start: str) -> Stored:
+    """Take in the item whose id begins with `start` after all.
 
-    Raises RefusedIntakeError with the reason when the gate or the store still refuses it.
+    It stays in quarantine, file and all, unless the store then holds it. Raises RefusedIntakeError with the reason when the gate or the store still refuses it.
     """
-    row = chosen(store, identifier)
-    content = store.quarantined_content(identifier)
+    row = chosen(store, start)
+    content = store.quarantined_content(row.id)
     if content is None:
         raise RefusedIntakeError(
             "the file itself was not kept", where=row.source, fix="import it again from where it came, and delete this"
@@ -59,5 +59,5 @@ def release(store: Store, gate: Examiner, identifier: str) -> Stored:
     stored = store.add(instance)
     if stored.new:
         store.cache_put(stored.instance, PREVIEW, preview)
-    store.release_quarantined(identifier)
+    store.release_quarantined(row.id)
     return stored
