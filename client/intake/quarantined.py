@@ -42,7 +42,8 @@ def chosen(store: Store, start: str) -> QuarantineRow:
 def release(store: Store, gate: Examiner, start: str) -> Stored:
     """Take in the item whose id begins with `start` after all.
 
-    It stays in quarantine, file and all, unless the store then holds it. Raises RefusedIntakeError with the reason when the gate or the store still refuses it.
+    It stays in quarantine, file and all, unless the store then holds it. Raises RefusedIntakeError with the reason when
+    the gate or the store still refuses it.
     """
     row = chosen(store, start)
     content = store.quarantined_content(row.id)
