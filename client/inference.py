@@ -24,7 +24,7 @@ PRESENT_FROM = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a release says of one image: each finding's calibrated probability, and regions of those it calls present."""
+    """What a release says of one image: each finding's calibrated probability, and regions of what it calls present."""
 
     probabilities: tuple[tuple[str, float], ...]
     regions: tuple[Region, ...]

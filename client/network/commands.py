@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,19 +68,27 @@ def enrol(
 
 @node.command()
 def trust(
-    site: Annotated[str, typer.Argument(help="The other site.")],
     folder: Folder,
+    site: Annotated[str, typer.Argument(help="The other site; without it, each that the coordinator lists.")] = "",
     words: Annotated[str, typer.Option(help="The six words that its admin read out; asked for when absent.")] = "",
 ) -> None:
-    """Put another site on this node's roster, by the six words that its admin reads out."""
+    """Put other sites on this node's roster, each by the six words that its admin reads out."""
     from ...privacy.roster import admit_by_word
-    from .enrol import listed
+    from .enrol import listed, others
 
+    if words and not site:
+        raise typer.BadParameter("--words are one site's: name it")
     settings = _settings(folder)
-    enrolment = listed(settings.endpoint(), site)
-    spoken = words or typer.prompt(f"The six words that {site}'s admin reads out")
-    settings.keep_roster(admit_by_word(settings.roster(), site, enrolment.key, spoken, int(time.time())))
-    _say(f"{site} is on this node's roster.")
+    endpoint, known = settings.endpoint(), {member.site for member in settings.roster().members}
+    found = [listed(endpoint, site)] if site else [one for one in others(endpoint) if one.site not in known]
+    for one in found:
+        asked = f"The six words that {one.site}'s admin reads out" + ("" if site else " (nothing: not now)")
+        spoken = words or typer.prompt(asked, default=None if site else "", show_default=False)
+        if spoken:
+            settings.keep_roster(admit_by_word(settings.roster(), one.site, one.key, spoken, int(time.time())))
+            _say(f"{one.site} is on this node's roster.")
+    if not found:
+        _say("The coordinator lists no site that is not on this node's roster already.")
 
 
 @node.command()
@@ -128,7 +137,12 @@ def budget(
 
 
 @node.command()
-def run(folder: Folder) -> None:
+def run(
+    folder: Folder,
+    realtime: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Also answer viewers here; see medquorum node realtime.")
+    ] = "",
+) -> None:
     """Stay connected to the coordinator and answer its messages, until stopped by a signal."""
     from ..answering import reply
     from ..intake.drain import Draining
@@ -136,6 +150,7 @@ def run(folder: Folder) -> None:
     from ..intake.settings import IntakeSettings
     from ..node import Node
     from ..operations.running import Reporting
+    from ..realtime.serving import serving
     from ..spool import spool_of
     from .contacting import Contacting
     from .fleet import FleetTransport
@@ -159,6 +174,7 @@ def run(folder: Folder) -> None:
             Reporting(folder, opened.store),
             open_gate(IntakeSettings.of(folder)) as gate,
             Draining(opened.store, spool_of(folder), gate),
+            serving(folder, gate, lambda: nullcontext(opened.store), realtime, ()) if realtime else nullcontext(),
         ):
             resident.run()
 

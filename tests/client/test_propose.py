@@ -127,7 +127,7 @@ def test_an_undecodable_image_is_reported_and_the_others_proposed(store: Store, 
 
 def test_a_network_that_gives_no_number_is_a_clear_error(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "medquorum.client.propose._Worker._forward",
+        "medquorum.client.inference.Inference._forward",
         lambda self, images: (np.full((len(images), 2), np.nan), np.zeros((len(images), 2, 4, 4))),
     )
     before = torch.get_num_threads()

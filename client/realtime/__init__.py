@@ -1,0 +1,1 @@
+"""Proposals for images as they are taken: a gRPC service for viewers and modalities inside the hospital."""
