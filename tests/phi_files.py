@@ -50,8 +50,8 @@ CHARACTER_SETS: dict[str, tuple[tuple[str, ...], str]] = {
     "cyrillic_jp": (("ISO 2022 IR 144", "ISO 2022 IR 87"), "Люкс山田"),
 }
 PLACES = ("top", "kept sequence", "two levels deep", "listed sequence", "other text", "private", "unknown", "curve",
-          "overlay", "file meta", "after the end")  # fmt: skip
-_LETTERS = dict(zip(PLACES, "ABCDEFGHIJK", strict=True))
+          "overlay", "file meta", "after the end", "native name")  # fmt: skip
+_LETTERS = dict(zip(PLACES, "ABCDEFGHIJKL", strict=True))
 _TEXT = ("LO", "LT", "SH", "ST", "UC", "UT", "PN")
 # What the standard keeps and this package does too: the device's make, and how pixel values are to be understood;
 # codes, which are looked at with their scheme (kept in the generated sequences, which are of published ones).
@@ -101,20 +101,19 @@ class _Marker:
     """Makes values: text as MQX, a letter for the place and the tag, and the name of the character set."""
 
     def __init__(self, character_set: tuple[str, ...], name: str) -> None:
-        self._encodings = [python_encoding[term] for term in character_set] or ["iso8859"]
+        encodings = [python_encoding[term] for term in character_set] or ["iso8859"]
         self._name = name
-        self.marks: list[Mark] = []
+        # The name stands in many elements; it survives when it is found in one of them, in any encoding.
+        forms = (name.encode(), name.encode("utf-16-le"), name.encode("utf-16-be"), encode_string(name, encodings))
+        self.marks = [Mark("native name", 0, "PN", forms)]
         self._made = 0
 
     def text(self, place: str, tag: int, vr: str) -> str:
         plain = f"MQX{_LETTERS[place]}{tag:08X}"
         room = {"SH": 16, "LO": 64, "PN": 64}.get(vr, 1000) - len(plain) - 1
         native = self._name[: max(0, room)]
-        forms = [plain.encode(), plain.encode("utf-16-le"), plain.encode("utf-16-be")]
-        # A name in ASCII or cut to a character or two is found by its plain part.
-        if vr in ("LO", "PN", "UT") and not native.isascii():
-            forms += [native.encode(), native.encode("utf-16-le"), encode_string(native, self._encodings)]
-        self.marks.append(Mark(place, tag, vr, tuple(forms)))
+        forms = (plain.encode(), plain.encode("utf-16-le"), plain.encode("utf-16-be"))
+        self.marks.append(Mark(place, tag, vr, forms))
         return f"{plain}{'^' if vr == 'PN' else ' '}{native}"
 
     def value(self, place: str, tag: int, vr: str) -> Any:
