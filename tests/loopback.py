@@ -14,7 +14,7 @@ from pathlib import Path
 
 from medquorum.privacy import wire
 from medquorum.privacy.certificates import issue, make_authority
-from medquorum.privacy.enrolment import ConsortiumList
+from medquorum.privacy.enrolment import ConsortiumList, Enrolment, ListedSite, sign_enrolment
 from medquorum.privacy.identity import Identity
 from medquorum.server.network.front_door import front_door, serve
 from medquorum.server.network.superlink import LOOPBACK, free_port
@@ -34,12 +34,18 @@ class Door:
 
 
 @contextmanager
-def open_door(folder: Path, hosts: tuple[str, ...] = (LOOPBACK,)) -> Generator[Door]:
-    """A front door on loopback that takes every enrolment; hosts: whom its certificate names."""
+def open_door(
+    folder: Path, hosts: tuple[str, ...] = (LOOPBACK,), listed: dict[str, Identity] | None = None
+) -> Generator[Door]:
+    """A front door on loopback that takes every enrolment. hosts: whom its certificate names; listed: other sites."""
     folder.mkdir()
     make_authority(folder, "chest")
     certificate, identity, port = issue(folder, "front", hosts), Identity.create(), free_port()
-    listing = wire.encode(ConsortiumList("chest", identity.public, ()))
+    sites = tuple(
+        ListedSite(sign_enrolment(own, Enrolment(site, own.public, b"key", "0")), approved=True)
+        for site, own in (listed or {}).items()
+    )
+    listing = wire.encode(ConsortiumList("chest", identity.public, sites))
     app = front_door("http://127.0.0.1:9", ssl.create_default_context(), lambda body: body, lambda: listing)
     server = serve(app, LOOPBACK, port, certificate)
     thread = threading.Thread(target=server.run, daemon=True)

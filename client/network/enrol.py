@@ -52,10 +52,15 @@ def enrol(settings: NetworkSettings, site: str, endpoint: Endpoint) -> tuple[str
 def listed(endpoint: Endpoint, site: str) -> Enrolment:
     """The enrolment that the coordinator lists for `site`. Whether the key in it is really the site's, only its admin
     can say. SettingsError when it lists none."""
-    for one in _valid(consortium(endpoint)):
+    for one in others(endpoint):
         if one.site == site:
             return one
     raise SettingsError(f"the coordinator lists no site {site!r}", where=endpoint.address, fix="let it enrol first")
+
+
+def others(endpoint: Endpoint) -> list[Enrolment]:
+    """Every enrolment that the coordinator lists, this site's own among them; see `listed`."""
+    return _valid(consortium(endpoint))
 
 
 def consortium(endpoint: Endpoint) -> ConsortiumList:

@@ -247,7 +247,8 @@ class Store:
         named = tuple(chosen)
         with self._vault.transaction() as connection:
             patients.set_held_out(self._vault, connection, named, held_out)
-            tracing.note(self._vault, connection, "held_out", patients=len(named), held_out=held_out)
+            if named:
+                tracing.note(self._vault, connection, "held_out", patients=len(named), held_out=held_out)
 
     def consent(self, patient: str, kind: ConsentKind, on: date) -> None:
         """Record that a patient consents, or opts out, from the day `on` on; plans starting earlier are untouched."""
