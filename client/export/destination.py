@@ -6,8 +6,8 @@ from typing import Literal, Protocol
 
 from .objects import Made
 
-# How it is known that an object is there: read again from where it went, found there by a query, or only answered for (by
-# a PACS that may have changed or left out something by its own rules, in the last case).
+# How it is known that an object is there: read again from where it went, found there by a query, or only answered for
+# (in the last case by a PACS that changed or left out something by its own rules).
 Proof = Literal["read back", "found again", "answered", "stored with changes"]
 
 
