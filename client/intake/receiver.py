@@ -9,19 +9,22 @@ of these is set or overridden here.
 from __future__ import annotations
 
 import logging
+import queue
+import select
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from socketserver import BaseServer
 from typing import Any, cast
 
-from pydicom.dataset import Dataset
 from pydicom.filewriter import write_file_meta_info
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import create_file_meta
 from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]  made at run time
 from pynetdicom.transport import ThreadedAssociationServer
@@ -38,11 +41,13 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 _config.ENFORCE_UID_CONFORMANCE = True
 _config.LOG_HANDLER_LEVEL = "none"
 
-OUT_OF_RESOURCES, PROCESSING_FAILURE, CANNOT_UNDERSTAND = 0xA700, 0x0110, 0xC000
+SUCCESS, OUT_OF_RESOURCES, PROCESSING_FAILURE, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0x0110, 0xC000
 # What is announced to peers as the largest protocol data unit, and what is read at most: an association request is
 # not bound by the former and may list hundreds of storage classes.
 _PDU_BYTES, _LONGEST_PDU = 256 << 10, 1 << 20
 _LONGEST_COMMAND = 64 << 10
+# How long what this side wants to say may have to wait while nothing arrives.
+_LOOK_SECONDS = 0.005
 _HANDSHAKE_SECONDS, _NETWORK_SECONDS = 10.0, 60.0
 
 
@@ -81,7 +86,6 @@ class Receiver:
         handlers = [
             (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_REQUESTED, self._requested),
-            (evt.EVT_C_STORE, self._stored),
             (evt.EVT_CONN_CLOSE, self._closed),
         ]
         try:
@@ -132,8 +136,8 @@ class Receiver:
         """A connection: bound what it may make us read, and encrypt what it sends as it comes."""
         association = event.assoc
         association.dimse = _Provider(association, self._spool, self._settings.file_megabytes << 20)
-        association.dul._run_loop_delay = 0.001
         _bound(association.dul.socket)
+        _wait_for_data(association.dul)
 
     def _requested(self, event: Any) -> None:
         association = event.assoc
@@ -144,12 +148,6 @@ class Receiver:
             # Rejected permanently, by the service user: calling AE title not recognised (PS3.8 table 9-21).
             association.acse.send_reject(0x01, 0x01, 0x03)
             association.kill()
-
-    def _stored(self, event: Any) -> Dataset:
-        inflow = event.request.DataSet
-        if not isinstance(inflow, _Inflow):
-            return _status(CANNOT_UNDERSTAND, "no data set")
-        return inflow.settle()
 
     def _closed(self, event: Any) -> None:
         provider = event.assoc.dimse
@@ -165,6 +163,22 @@ class _Provider(DIMSEServiceProvider):
         self._spool = spool
         self._longest = longest
         self._command_bytes = 0
+        self.msg_queue = _Inbox(self._store)
+
+    def _store(self, context: int, request: Any) -> bool:
+        """Answer a C-STORE request whose data set has arrived, at once and in this thread; False for other messages.
+
+        pynetdicom would hand it to a thread that looks for messages once a millisecond, and knows no private classes.
+        """
+        if not isinstance(request, C_STORE) or not request.is_valid_request or not isinstance(request.DataSet, _Inflow):
+            return False
+        answer = C_STORE()
+        answer.MessageID = answer.MessageIDBeingRespondedTo = request.MessageID
+        answer.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
+        answer.AffectedSOPClassUID = request.AffectedSOPClassUID
+        answer.Status, answer.ErrorComment = request.DataSet.settle()
+        self.send_msg(answer, context)
+        return True
 
     def receive_primitive(self, primitive: Any) -> None:
         """Take one P-DATA primitive; anything unexpected in it ends the association."""
@@ -190,6 +204,19 @@ class _Provider(DIMSEServiceProvider):
             message.data_set.discard()
 
 
+class _Inbox(queue.Queue[Any]):
+    """Messages for pynetdicom's own handling, less those that `serve` deals with."""
+
+    def __init__(self, serve: Callable[[int, Any], bool]) -> None:
+        super().__init__()
+        self._serve = serve
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Deal with a message or keep it."""
+        if not self._serve(*item):
+            super().put(item, block, timeout)
+
+
 class _Inflow(BytesIO):
     """Stands where pynetdicom would collect a data set in memory: what is written goes into the spool, encrypted."""
 
@@ -200,7 +227,7 @@ class _Inflow(BytesIO):
         self._spool = spool
         self._longest = longest
         self._arriving: Arriving | None = None
-        self._refusal: Dataset | None = None
+        self._refusal: tuple[int, str] | None = None
 
     def write(self, data: Any, /) -> int:
         """Take a fragment; a failure is kept for the answer, since the sender listens only after its last one."""
@@ -224,6 +251,8 @@ class _Inflow(BytesIO):
             raise ValueError("a data set that no C-STORE request announced")
         command: Any = self._message.command_set
         context = self._association._accepted_cx[self._message.context_id]
+        if command.AffectedSOPClassUID != context.abstract_syntax:
+            raise ValueError("an object of another class than was agreed upon")
         head = BytesIO()
         head.write(bytes(128) + b"DICM")
         meta = create_file_meta(
@@ -237,8 +266,8 @@ class _Inflow(BytesIO):
         arriving.write(head.getvalue())
         return arriving
 
-    def settle(self) -> Dataset:
-        """Bring the file to disk and say which status its sender gets: 0 only if it is there."""
+    def settle(self) -> tuple[int, str | None]:
+        """Bring the file to disk and say which status and comment its sender gets: 0 only if it is there."""
         try:
             if self._refusal is None and self._arriving is not None:
                 self._arriving.finish()
@@ -250,7 +279,7 @@ class _Inflow(BytesIO):
             self._refuse(PROCESSING_FAILURE, "it cannot be kept")
         if self._refusal is not None:
             return self._refusal
-        return _status(0x0000) if self._arriving is not None else _status(CANNOT_UNDERSTAND, "an empty data set")
+        return (SUCCESS, None) if self._arriving is not None else (CANNOT_UNDERSTAND, "an empty data set")
 
     def discard(self) -> None:
         """Leave nothing of it behind."""
@@ -258,7 +287,7 @@ class _Inflow(BytesIO):
             self._arriving.discard()
 
     def _refuse(self, status: int, comment: str) -> None:
-        self._refusal = _status(status, comment)
+        self._refusal = status, comment
         self.discard()
 
 
@@ -309,12 +338,18 @@ def _bound(connection: Any) -> None:
     connection.recv = receive
 
 
-def _status(status: int, comment: str = "") -> Dataset:
-    answer = Dataset()
-    answer.Status = status
-    if comment:
-        answer.ErrorComment = comment
-    return answer
+def _wait_for_data(dul: Any) -> None:
+    """Let this connection's thread wait for data in the kernel, where it would sleep and look by turns."""
+    look = dul._is_transport_event
+
+    def wait() -> bool:
+        wire = dul.socket.socket if dul.socket is not None else None
+        if wire is not None and wire.fileno() >= 0 and not (isinstance(wire, ssl.SSLSocket) and wire.pending()):
+            select.select([wire], [], [], _LOOK_SECONDS)
+        return look()
+
+    dul._is_transport_event = wait
+    dul._run_loop_delay = 0
 
 
 def _address(association: Any) -> str:
