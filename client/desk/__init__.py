@@ -1,0 +1,1 @@
+"""The reader's desk: pages served inside the hospital, on which a radiologist accepts, corrects and states findings."""

@@ -1,0 +1,32 @@
+// From stored values to 8 bits: operation by operation what client/desk/frames.py does, so that both agree to the bit.
+
+export function windowTable(frame, center, width, inverted) {
+  const table = new Uint8Array(frame.table.length);
+  const turned = frame.inverted !== inverted;
+  for (let place = 0; place < table.length; place++) {
+    const stored = frame.low + place;
+    if (frame.padding && stored >= frame.padding[0] && stored <= frame.padding[1]) continue;
+    const value = frame.values ? frame.values[place] : stored * frame.slope + frame.intercept;
+    let shown;
+    if (frame.function === "LINEAR_EXACT") shown = (value - center) / width + 0.5;
+    else if (width > 1) shown = (value - (center - 0.5)) / (width - 1) + 0.5;
+    else shown = value > center - 0.5 ? 1 : 0;
+    shown = shown < 0 ? 0 : shown > 1 ? 1 : shown;
+    if (turned) shown = 1 - shown;
+    table[place] = Math.floor(shown * 255 + 0.5);
+  }
+  return table;
+}
+
+// The table that the file itself asks for, turned round when the reader inverts.
+export function statedTable(frame, inverted) {
+  if (!inverted) return frame.table;
+  return Uint8Array.from(frame.table, (level, place) => {
+    const stored = frame.low + place;
+    return frame.padding && stored >= frame.padding[0] && stored <= frame.padding[1] ? 0 : 255 - level;
+  });
+}
+
+export function colours(table) {
+  return Uint32Array.from(table, (level) => (0xff000000 | (level << 16) | (level << 8) | level) >>> 0);
+}

@@ -1,0 +1,69 @@
+// The panel beside the image: findings with what is proposed and what is said, regions, the release that proposed.
+
+import {button, byId, el} from "./dom.js";
+import {t} from "./words.js";
+
+const STATES = [["present", "y"], ["absent", "n"], ["uncertain", "u"], ["not_assessed", "x"]];
+const percent = (chance) => `${(100 * chance).toFixed(0)} %`;
+
+// desk: the page's own state and commands (see study.js).
+export function drawPanel(desk) {
+  const {reading} = desk;
+  byId("findings").replaceChildren(...desk.findings.map((finding, place) => findingRow(desk, finding, place)));
+  byId("proposed").replaceChildren(...proposalLines(desk));
+  const items = reading.regions.map((region, place) =>
+    el("li", {}, el("button", {
+      type: "button", class: `region ${region.style}`, "aria-pressed": place === desk.chosen ? "true" : "false",
+      onclick: () => desk.choose(place),
+    }, `${desk.meaning(region.finding)}: ${t(region.style === "mine" ? "region_mine" : "region_proposed")}`)));
+  byId("regions").replaceChildren(...(items.length ? items : [el("li", {}, t("no_regions"))]));
+  const comment = byId("comment");
+  if (document.activeElement !== comment) comment.value = desk.draft(reading.current?.comment ?? "");
+  byId("undo").disabled = reading.line.undo === null;
+  byId("redo").disabled = reading.line.redo === null;
+  byId("others").textContent = reading.image.others ? t("others", {count: reading.image.others}) : "";
+}
+
+function findingRow(desk, finding, place) {
+  const {reading} = desk;
+  const [state, hint] = [reading.stateOf(finding.key), reading.suggested(finding.key)];
+  const chance = reading.proposal?.probabilities[finding.key];
+  const buttons = STATES.map(([name, key]) => el("button", {
+    type: "button", class: `state ${name}`, "aria-pressed": state === name && state !== "not_assessed" ? "true" : "false",
+    "data-suggested": state === "not_assessed" && hint === name, "aria-keyshortcuts": key,
+    onclick: () => desk.state(finding.key, name),
+  }, t(name), place === desk.finding ? el("kbd", {"aria-hidden": "true"}, key) : ""));
+  return el("li", {class: "finding", "data-key": finding.key, "data-state": state, "aria-current": place === desk.finding ? "true" : undefined},
+    el("span", {class: "meaning"}, finding.meaning),
+    el("span", {class: "chance"}, chance === undefined ? "" : t("proposed_chance", {chance: percent(chance)})),
+    el("span", {class: "states", role: "group", "aria-label": finding.meaning}, ...buttons));
+}
+
+function proposalLines(desk) {
+  const {reading, study} = desk;
+  const {image, proposal} = reading;
+  const lines = [];
+  if (image.not_asked) lines.push(t("not_asked", {reason: image.not_asked}));
+  if (image.withheld === "held_out") lines.push(t("withheld_held_out"));
+  else if (image.withheld === "first") lines.push(t("withheld_first"));
+  else if (!proposal) lines.push(t("no_proposal"));
+  else {
+    lines.push(t(proposal.earlier ? "proposed_by_earlier" : "proposed_by", {release: proposal.release.slice(0, 12)}));
+    if (!proposal.applicable) lines.push(t("not_applicable", {reason: proposal.reason}));
+    else if (!proposal.earlier && study.release) {
+      for (const {key, meaning} of desk.findings) {
+        const temperature = study.release.temperatures[key];
+        lines.push(temperature === 1 ? t("uncalibrated", {meaning}) : t("calibrated", {meaning, temperature: temperature.toFixed(2)}));
+      }
+    }
+  }
+  const reveal = image.withheld === "first" ? [button(t("reveal"), "p", () => desk.reveal())] : [];
+  return [...lines.map((line) => el("p", {}, line)), ...reveal];
+}
+
+export function drawStrip(desk) {
+  byId("strip").replaceChildren(...desk.study.images.map((image, place) =>
+    el("button", {type: "button", "aria-pressed": place === desk.place ? "true" : "false", onclick: () => desk.openImage(place)},
+      [image.view || image.modality, image.laterality].filter(Boolean).join(" ") || String(place + 1))));
+  byId("strip").hidden = desk.study.images.length < 2;
+}

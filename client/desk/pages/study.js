@@ -1,0 +1,375 @@
+// The page of one study: what is on the screen, and what each key and button does.
+
+import {button, byId, el} from "./dom.js";
+import {regionEditing} from "./editing.js";
+import {ahead, frame, heatmap, study as fetchStudy} from "./images.js";
+import {listen, showHelp} from "./keys.js";
+import {heatPainter, regionPainter} from "./overlay.js";
+import {drawPanel, drawStrip} from "./panel.js";
+import {Reading} from "./reading.js";
+import {say, startShell} from "./shell.js";
+import {gestures, Viewer} from "./viewer.js";
+import {t} from "./words.js";
+
+const LONGEST_PAUSE = 120; // seconds that count as reading when nothing is pressed
+const query = new URLSearchParams(location.search);
+const desk = {study: null, findings: [], place: 0, finding: 0, chosen: -1, reading: null};
+const effort = {actions: 0, seconds: 0, last: performance.now()};
+const view = {heat: false, opacity: 0.5, compare: false, maps: new Map()};
+const drafts = (image) => `medquorum-draft:${image}`;
+let opened = "";
+
+const current = new Viewer(document.querySelector("#current .canvases"), readouts);
+const prior = new Viewer(document.querySelector("#prior .canvases"));
+const editing = regionEditing(desk, current, redraw);
+
+function listQuery() {
+  const asked = new URLSearchParams();
+  for (const name of ["order", "show", "find", "from"]) if (query.get(name)) asked.set(name, query.get(name));
+  return asked;
+}
+
+function studyQuery() {
+  const asked = listQuery();
+  if (byId("first").checked) asked.set("first", "1");
+  return asked.toString();
+}
+
+function spent() {
+  count();
+  const found = {actions: effort.actions, seconds: Math.round(effort.seconds * 10) / 10};
+  [effort.actions, effort.seconds] = [0, 0];
+  return found;
+}
+
+function count() {
+  const now = performance.now();
+  effort.seconds += Math.min(LONGEST_PAUSE, (now - effort.last) / 1000);
+  effort.last = now;
+}
+
+for (const kind of ["keydown", "pointerdown"]) {
+  addEventListener(kind, (event) => {
+    if (event.repeat) return;
+    count();
+    effort.actions += 1;
+  }, {capture: true});
+}
+
+Object.assign(desk, {
+  meaning: (key) => desk.findings.find((one) => one.key === key)?.meaning ?? key,
+  draft: (said) => localStorage.getItem(drafts(desk.reading.image.id)) ?? said,
+  state(key, state) {
+    editing.settle();
+    desk.finding = desk.findings.findIndex((one) => one.key === key);
+    desk.reading.state({[key]: state});
+    desk.chosen = -1;
+    keepDraft();
+    redraw();
+  },
+  choose(place) {
+    editing.settle();
+    desk.chosen = place;
+    redraw();
+  },
+  async reveal() {
+    if (desk.reading.image.withheld !== "first") return;
+    byId("first").checked = false;
+    await open(desk.study.study, desk.place);
+    byId("first").checked = localStorage.getItem("medquorum-first") === "1";
+  },
+  async openImage(place) {
+    editing.settle();
+    const image = desk.study.images[place];
+    [desk.place, desk.chosen] = [place, -1];
+    desk.reading = new Reading(image, image.not_asked ? [] : desk.findings, spent);
+    view.maps.clear();
+    byId("caption").textContent = [image.view, image.laterality, image.body_part, image.source].filter(Boolean).join(" · ")
+      + (image.frames > 1 ? ` · ${t("first_frame", {frames: image.frames})}` : "");
+    drawStrip(desk);
+    redraw();
+    current.show(null);
+    try {
+      const found = await frame(image.id);
+      if (desk.reading.image === image) current.show(found);
+    } catch (fault) {
+      say(fault.message, "fault");
+    }
+    heat();
+  },
+});
+
+async function open(id, place = null) {
+  editing.settle();
+  keepDraft();
+  const found = await fetchStudy(id, studyQuery());
+  desk.study = found;
+  desk.findings = found.release?.findings ?? [];
+  desk.finding = 0;
+  const name = opened && found.release && opened !== found.release.hash ? t("release_changed") : "";
+  opened = found.release?.hash ?? "";
+  say(found.release ? name : t("no_release"), name ? "warning" : "note");
+  byId("patient").textContent = [found.name, found.patient].filter(Boolean).join(" · ") || t("patient");
+  document.title = `${found.patient || t("patient")} · medquorum`;
+  byId("made").textContent = found.images[0].acquired;
+  query.set("s", id);
+  byId("back").href = `/?${listQuery()}`;
+  history.replaceState(null, "", `/study?${query}`);
+  const asked = found.images.findIndex((image) => !image.not_asked && !image.at);
+  await desk.openImage(place ?? Math.max(0, asked));
+  drawPrior();
+  if (found.after) ahead(found.after, studyQuery());
+}
+
+async function drawPrior() {
+  const found = desk.study.prior;
+  byId("prior").hidden = !(view.compare && found);
+  byId("views").classList.toggle("two", !byId("prior").hidden);
+  current.resize();
+  if (byId("prior").hidden) return;
+  const here = desk.study.images[desk.place];
+  const same = found.images.find((one) => one.view === here.view && one.laterality === here.laterality) ?? found.images[0];
+  byId("prior-caption").textContent = t("prior_of", {made: found.acquired || "?"});
+  prior.resize();
+  prior.show(await frame(same.id));
+}
+
+function redraw() {
+  drawPanel(desk);
+  current.draw();
+}
+
+function readouts(viewer) {
+  const stated = viewer.stated;
+  if (!stated || document.activeElement?.closest("#numbers")) return;
+  byId("center").value = Number(stated.center.toPrecision(7));
+  byId("width").value = Number(stated.width.toPrecision(7));
+}
+
+function keepDraft() {
+  if (!desk.reading) return;
+  const [key, box] = [drafts(desk.reading.image.id), byId("comment")];
+  const draft = localStorage.getItem(key);
+  if (draft === null || !desk.reading.current) return;
+  localStorage.removeItem(key);
+  if (draft.trim() !== desk.reading.current.comment) desk.reading.comment(draft.trim());
+  if (document.activeElement !== box) box.value = draft;
+}
+
+async function go(id) {
+  if (!id) return say(t("list_done"), "note");
+  try {
+    await open(id);
+  } catch (fault) {
+    say(t("cannot_open", {why: fault.message}), "warning");
+  }
+}
+
+// The next image of this study that is asked for and not read; then the next study.
+async function onward() {
+  const next = desk.study.images.findIndex((image, place) => place > desk.place && !image.not_asked && !image.at);
+  if (next > 0) await desk.openImage(next);
+  else await go(desk.study.after);
+}
+
+async function acceptAndNext() {
+  editing.settle();
+  if (!desk.reading.accept()) return say(t("state_first"), "warning");
+  keepDraft();
+  await onward();
+}
+
+function restate(how) {
+  editing.settle();
+  if (!desk.reading[how]()) return;
+  localStorage.removeItem(drafts(desk.reading.image.id));
+  desk.chosen = -1;
+  redraw();
+}
+
+const stateChosen = (state) => () => desk.findings.length && desk.reading.findings.length && desk.state(desk.findings[desk.finding].key, state);
+
+function pick(step) {
+  if (!desk.findings.length) return;
+  desk.finding = (desk.finding + step + desk.findings.length) % desk.findings.length;
+  redraw();
+  heat();
+}
+
+// ---- heatmap
+
+async function heat() {
+  byId("heat").setAttribute("aria-pressed", String(view.heat));
+  const [image, key] = [desk.reading?.image, desk.findings[desk.finding]?.key];
+  if (!view.heat || !image || !key) return current.draw();
+  if (image.withheld) return say(t(`withheld_${image.withheld}`), "warning");
+  if (!view.maps.has(key)) {
+    try {
+      view.maps.set(key, await heatmap(image.id, key));
+    } catch (fault) {
+      return say(fault.message, "warning");
+    }
+  }
+  current.draw();
+}
+
+const shownHeat = () => (view.heat && !desk.reading?.image.withheld ? view.maps.get(desk.findings[desk.finding]?.key) : null);
+
+function opacity(step) {
+  view.opacity = Math.min(1, Math.max(0.1, view.opacity + step));
+  byId("opacity").value = view.opacity;
+  current.draw();
+}
+
+function preset(place) {
+  const chosen = current.frame?.presets[place];
+  if (chosen) current.setWindow(chosen.center, chosen.width);
+}
+
+function compare() {
+  if (!desk.study.prior) return say(t("no_prior"), "note");
+  view.compare = !view.compare;
+  drawPrior();
+}
+
+const press = (id) => () => byId(id).click();
+const COMMANDS = [
+  {keys: ["Enter"], word: "key_accept", does: acceptAndNext, always: true},
+  {keys: ["y"], word: "key_present", does: stateChosen("present")},
+  {keys: ["n"], word: "key_absent", does: stateChosen("absent")},
+  {keys: ["u"], word: "key_uncertain", does: stateChosen("uncertain")},
+  {keys: ["x"], word: "key_not_assessed", does: stateChosen("not_assessed")},
+  {keys: ["a"], word: "key_rest_absent", does: () => restAbsent()},
+  {keys: ["d"], word: "key_set_aside", does: () => setAside()},
+  {keys: ["ArrowDown", "j"], word: "key_next_finding", does: editing.arrow(0, 1, () => pick(1)), always: true},
+  {keys: ["ArrowUp", "k"], word: "key_previous_finding", does: editing.arrow(0, -1, () => pick(-1)), always: true},
+  {keys: ["z", "Ctrl+z"], word: "key_undo", does: () => restate("undo"), always: true},
+  {keys: ["Shift+z", "Ctrl+Shift+z", "Ctrl+y"], word: "key_redo", does: () => restate("redo"), always: true},
+  {keys: ["PageDown", "."], word: "key_next_study", does: () => go(desk.study.after), always: true},
+  {keys: ["PageUp", ","], word: "key_previous_study", does: () => go(desk.study.before), always: true},
+  {keys: ["]"], word: "key_next_image", does: () => desk.openImage((desk.place + 1) % desk.study.images.length)},
+  {keys: ["["], word: "key_previous_image", does: () => desk.openImage((desk.place + desk.study.images.length - 1) % desk.study.images.length)},
+  {keys: ["b"], word: "key_draw", does: press("draw")},
+  {keys: ["r"], word: "key_new_region", does: editing.boxInTheMiddle},
+  {keys: ["s"], word: "key_choose_region", does: editing.chooseNext},
+  {keys: ["ArrowLeft"], word: "key_move_region", does: editing.arrow(-1, 0), always: true},
+  {keys: ["ArrowRight"], word: "key_move_region", does: editing.arrow(1, 0), always: true},
+  {keys: ["Shift+ArrowLeft"], word: "key_resize_region", does: editing.resize(-1, 0), always: true},
+  {keys: ["Shift+ArrowRight"], word: "key_resize_region", does: editing.resize(1, 0), always: true},
+  {keys: ["Shift+ArrowUp"], word: "key_resize_region", does: editing.resize(0, -1), always: true},
+  {keys: ["Shift+ArrowDown"], word: "key_resize_region", does: editing.resize(0, 1), always: true},
+  {keys: ["Delete", "Backspace"], word: "key_delete_region", does: editing.remove, always: true},
+  {keys: ["Escape"], word: "key_let_go", does: () => (editing.drawing(false), desk.choose(-1)), always: true},
+  {keys: ["h"], word: "key_heatmap", does: press("heat")},
+  {keys: ["<"], word: "key_fainter", does: () => opacity(-0.1)},
+  {keys: [">"], word: "key_stronger", does: () => opacity(0.1)},
+  {keys: ["p"], word: "key_reveal", does: () => desk.reveal()},
+  {keys: ["q"], word: "key_first_read", does: press("first")},
+  {keys: ["0"], word: "key_window_stated", does: () => current.resetWindow()},
+  ...[1, 2, 3, 4].map((number) => ({keys: [String(number)], word: `key_preset_${number}`, does: () => preset(number - 1)})),
+  {keys: ["w"], word: "key_window", does: () => byId("center").focus()},
+  {keys: ["i"], word: "key_invert", does: () => current.invert()},
+  {keys: ["f"], word: "key_fit", does: () => current.fit()},
+  {keys: ["o"], word: "key_one_to_one", does: () => current.oneToOne()},
+  {keys: ["+", "="], word: "key_zoom_in", does: () => current.zoomTo(current.view.zoom * 1.25)},
+  {keys: ["-"], word: "key_zoom_out", does: () => current.zoomTo(current.view.zoom / 1.25)},
+  {keys: ["Alt+ArrowLeft"], word: "key_pan", does: () => current.pan(60, 0), always: true},
+  {keys: ["Alt+ArrowRight"], word: "key_pan", does: () => current.pan(-60, 0), always: true},
+  {keys: ["Alt+ArrowUp"], word: "key_pan", does: () => current.pan(0, 60), always: true},
+  {keys: ["Alt+ArrowDown"], word: "key_pan", does: () => current.pan(0, -60), always: true},
+  {keys: ["c"], word: "key_compare", does: compare},
+  {keys: ["t"], word: "key_comment", does: () => byId("comment").focus()},
+  {keys: ["l"], word: "key_worklist", does: press("back")},
+  {keys: ["?"], word: "key_help", does: () => help(), always: true},
+];
+
+const enabled = () => localStorage.getItem("medquorum-keys") !== "off";
+const help = () => showHelp(byId("help"), COMMANDS, enabled, (on) => localStorage.setItem("medquorum-keys", on ? "on" : "off"));
+
+function restAbsent() {
+  const open = desk.reading.findings.filter(({key}) => desk.reading.stateOf(key) === "not_assessed");
+  if (open.length) desk.reading.state(Object.fromEntries(open.map(({key}) => [key, "absent"])));
+  redraw();
+}
+
+async function setAside() {
+  if (!desk.reading.findings.length) return onward();
+  desk.reading.state(Object.fromEntries(desk.findings.map(({key}) => [key, "not_assessed"])));
+  keepDraft();
+  await onward();
+}
+
+function tools() {
+  const number = (id, word) => [el("label", {for: id}, t(word)), el("input", {id, type: "number", step: "any", onchange: setNumbers})];
+  const range = el("input", {id: "opacity", type: "range", min: 0.1, max: 1, step: 0.1, "aria-label": t("opacity")});
+  range.value = view.opacity;
+  range.addEventListener("input", () => opacity(Number(range.value) - view.opacity));
+  byId("tools").replaceChildren(
+    el("span", {id: "numbers"}, ...number("center", "center"), ...number("width", "width")),
+    button(t("stated"), "0", () => current.resetWindow()),
+    button(t("fit"), "f", () => current.fit()),
+    button(t("one_to_one"), "o", () => current.oneToOne()),
+    button(t("invert"), "i", () => current.invert()),
+    button(t("draw"), "b", () => editing.drawing(!editing.drawingNow()), {id: "draw", "aria-pressed": "false"}),
+    button(t("heatmap"), "h", () => {
+      view.heat = !view.heat;
+      heat();
+    }, {id: "heat", "aria-pressed": "false"}),
+    range,
+    button(t("compare"), "c", compare),
+  );
+}
+
+function setNumbers() {
+  current.setWindow(Number(byId("center").value), Number(byId("width").value));
+}
+
+function stored(action, answer, here) {
+  const images = desk.study?.images ?? [];
+  const image = images.find((one) => one.id === action.instance);
+  if (image) {
+    Object.assign(image, {said: answer.said, at: answer.at, last: answer.last});
+    if (desk.reading.image === image) {
+      desk.reading.settle(answer);
+      if (!editing.busy()) redraw();
+      if (!here) say(t("other_window"), "warning");
+    }
+  }
+  if (here && answer.meanwhile) say(t("meanwhile", {time: new Date(answer.meanwhile.at_time).toLocaleTimeString()}), "warning");
+  else if (here && opened && answer.release !== opened) say(t("release_changed"), "warning");
+}
+
+async function start() {
+  const known = await startShell(() => {
+    tools();
+    if (desk.study) open(desk.study.study, desk.place);
+  }, stored);
+  if (!known) return;
+  byId("first").checked = localStorage.getItem("medquorum-first") === "1";
+  tools();
+  current.painters.push(heatPainter(shownHeat, () => view.opacity));
+  current.painters.push(regionPainter(editing.shown, () => desk.chosen));
+  gestures(current, editing.takeDrag);
+  gestures(prior);
+  byId("accept").addEventListener("click", acceptAndNext);
+  byId("undo").addEventListener("click", () => restate("undo"));
+  byId("redo").addEventListener("click", () => restate("redo"));
+  byId("help-button").addEventListener("click", help);
+  byId("first").addEventListener("change", () => {
+    localStorage.setItem("medquorum-first", byId("first").checked ? "1" : "0");
+    open(desk.study.study, desk.place);
+  });
+  byId("comment").addEventListener("input", () => localStorage.setItem(drafts(desk.reading.image.id), byId("comment").value));
+  byId("comment").addEventListener("blur", () => {
+    keepDraft();
+    redraw();
+  });
+  listen(COMMANDS, enabled);
+  try {
+    await open(query.get("s") ?? "");
+  } catch (fault) {
+    say(fault.message, "fault");
+  }
+}
+
+start();

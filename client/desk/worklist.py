@@ -1,0 +1,132 @@
+"""The worklist: which study a reader sees first. Pure.
+
+The order is the reader's convenience and selects nothing by itself. What a plan may train on must not let one patient
+displace another (docs/decisions/worklist.md): a threshold on the released model's own uncertainty is a rule for each
+image by itself, arrival and chance do not depend on the data at all, whereas stopping after the N most uncertain
+would. `selection` says which of these a query amounts to.
+
+Studies whose proposal is hidden must not betray it by their place. They borrow the score of another study, drawn by
+their id, and pass every filter on scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..annotations import State
+
+Order = Literal["uncertainty", "disagreement", "urgency", "random", "arrival"]
+Status = Literal["unread", "begun", "read", "not_asked"]
+Filter = Literal["all", "open", "unread", "begun", "read", "not_asked"]
+Selection = Literal["independent", "per_image", "depends"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+FILTERS: tuple[Filter, ...] = get_args(Filter)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A study in the worklist.
+
+    patient: what the hospital calls them. text: what a search looks through, in lower case. hidden: read without the
+    model's proposal. uncertainty, disagreement, urgency: in [0, 1]; None where nothing is known (or all is hidden).
+    """
+
+    study: str
+    patient: str
+    images: tuple[str, ...]
+    number: int
+    acquired: str
+    modality: str
+    body_part: str
+    view: str
+    text: str
+    hidden: bool
+    status: Status
+    uncertainty: float | None = None
+    disagreement: float | None = None
+    urgency: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """How the list is to be ordered and which studies it is to show. uncertain_from: only studies at least as uncertain
+    (0: all)."""
+
+    order: Order = "uncertainty"
+    show: Filter = "open"
+    find: str = ""
+    uncertain_from: float = 0.0
+
+
+def uncertainty(probabilities: Iterable[float]) -> float | None:
+    """How near the least certain finding is to one half: 1 - |2p - 1|, in [0, 1]. None without probabilities."""
+    return max((1.0 - abs(2.0 * p - 1.0) for p in probabilities), default=None)
+
+
+def disagreement(
+    readings: Sequence[Mapping[str, State]], proposed: Mapping[str, float] | None, findings: Sequence[str]
+) -> float | None:
+    """How far readers are apart, in [0, 1]: the share of findings that two of them call present and absent. With one
+    reading only, the greatest distance between a statement and its proposed probability. None when nothing compares."""
+    if len(readings) > 1:
+        said = [{r[key] for r in readings if r.get(key) in ("present", "absent")} for key in findings]
+        return sum(len(one) > 1 for one in said) / max(1, len(said))
+    if not readings or not proposed:
+        return None
+    apart = [
+        abs((state == "present") - proposed[key])
+        for key, state in readings[0].items()
+        if state in ("present", "absent") and key in proposed
+    ]
+    return max(apart, default=None)
+
+
+def chance(identifier: str) -> float:
+    """A number in [0, 1) drawn by hashing an id: without any relation to the image, and the same every time."""
+    return int.from_bytes(hashlib.sha256(b"worklist" + identifier.encode()).digest()[:8]) / 2**64
+
+
+def ordered(entries: Sequence[Entry], order: Order) -> list[Entry]:
+    """The entries in an order, highest score first; entries about which nothing is known come last, as they arrived."""
+    if order == "arrival":
+        return sorted(entries, key=lambda entry: entry.number)
+    if order == "random":
+        return sorted(entries, key=lambda entry: chance(entry.study))
+    scores = {entry.study: getattr(entry, order) for entry in entries}
+    known = sorted(scores[entry.study] for entry in entries if not entry.hidden and scores[entry.study] is not None)
+    for entry in entries:
+        if entry.hidden:
+            scores[entry.study] = known[int(chance(entry.study) * len(known))] if known else None
+    return sorted(entries, key=lambda entry: (scores[entry.study] is None, -(scores[entry.study] or 0.0), entry.number))
+
+
+def matches(entry: Entry, query: Query) -> bool:
+    """Whether the query shows the entry."""
+    if query.show == "open":
+        if entry.status not in ("unread", "begun"):
+            return False
+    elif query.show != "all" and entry.status != query.show:
+        return False
+    if query.uncertain_from > 0.0 and not entry.hidden and (entry.uncertainty or 0.0) < query.uncertain_from:
+        return False
+    return all(word in entry.text for word in query.find.lower().split())
+
+
+def selection(query: Query) -> Selection:
+    """What reading from the top of this list and stopping anywhere does to what may be trained on: it is independent of
+    the images, it follows a rule for each image by itself, or (`depends`) it depends on the other patients."""
+    if query.order in ("random", "arrival"):
+        return "per_image" if query.uncertain_from > 0.0 else "independent"
+    return "depends"
+
+
+def neighbours(entries: Sequence[Entry], study: str, query: Query) -> tuple[str | None, str | None]:
+    """The studies shown before and after one in an ordered list (going round its end), whatever that one is."""
+    at = next((place for place, entry in enumerate(entries) if entry.study == study), -1)
+    later = [*entries[at + 1 :], *entries[: max(at, 0)]]
+    after = next((entry.study for entry in later if matches(entry, query)), None)
+    before = next((entry.study for entry in reversed(entries[: max(at, 0)]) if matches(entry, query)), None)
+    return before, after

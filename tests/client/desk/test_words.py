@@ -1,0 +1,57 @@
+"""The table of words: the same keys and blanks in every language, all of them in use and none missing."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from medquorum.client.desk.pages import PAGES
+
+TABLE: dict[str, dict[str, str]] = json.loads((PAGES / "words.json").read_text(encoding="utf-8"))
+SOURCES = "\n".join(file.read_text(encoding="utf-8") for file in PAGES.iterdir() if file.suffix in (".js", ".html"))
+# Words whose keys are put together while the page runs.
+MADE = re.compile(r"(language|order|status|rule|key_preset|withheld)_\w+|present|absent|uncertain|not_assessed")
+
+
+def test_every_language_has_the_same_keys() -> None:
+    assert set(TABLE) == {"en", "zh"}
+    assert TABLE["en"].keys() == TABLE["zh"].keys()
+
+
+@pytest.mark.parametrize("key", sorted(TABLE["en"]))
+def test_every_language_fills_the_same_blanks(key: str) -> None:
+    blanks = {language: sorted(re.findall(r"\{(\w+)\}", words[key])) for language, words in TABLE.items()}
+    assert blanks["en"] == blanks["zh"]
+    assert all(words[key].strip() for words in TABLE.values())
+
+
+def test_every_word_is_used() -> None:
+    used = set(re.findall(r'["\'`](\w+)["\'`]', SOURCES))
+    assert sorted(key for key in TABLE["en"] if key not in used and not MADE.fullmatch(key)) == []
+
+
+def test_every_word_that_is_asked_for_is_there() -> None:
+    asked = set(re.findall(r'\bt\("(\w+)"', SOURCES)) | set(re.findall(r'word: "(\w+)"', SOURCES))
+    asked |= set(re.findall(r'data-w(?:-label)?="(\w+)"', SOURCES))
+    assert sorted(asked - TABLE["en"].keys()) == []
+
+
+def test_pages_hold_no_inline_script_or_style() -> None:
+    for file in PAGES.glob("*.html"):
+        page = file.read_text(encoding="utf-8")
+        assert not re.search(r"<script(?![^>]*\bsrc=)|\bstyle=|\son\w+=|<style", page), file.name
+        assert not re.findall(r"https?://", page), file.name
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", SOURCES)
+
+
+def test_every_page_says_what_it_is_not() -> None:
+    for file in PAGES.glob("*.html"):
+        page = file.read_text(encoding="utf-8")
+        assert 'data-w="research_use"' in page or TABLE["en"]["research_use"] in page, file.name
+
+
+def test_modules_stay_short() -> None:
+    for file in PAGES.iterdir():
+        assert file.suffix == ".json" or len(file.read_text(encoding="utf-8").splitlines()) < 400, file.name
