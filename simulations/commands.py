@@ -23,6 +23,7 @@ from .errors import StudyError
 from .options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
 from .published.commands import published
 from .sweep.commands import sweep
+from .verify.commands import verify
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -35,6 +36,7 @@ simulate = typer.Typer(no_args_is_help=True, help="Run federations of many hospi
 simulate.command("describe")(describe)
 simulate.command("compare")(compare)
 simulate.command("sweep")(sweep)
+simulate.command("verify")(verify)
 simulate.command("audit")(audit)
 simulate.command("days")(days)
 simulate.command("published")(published)

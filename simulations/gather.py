@@ -1,4 +1,4 @@
-"""A study's hospitals, gathered and looked through before anything runs: what cannot work is said here, with the fix."""
+"""A study's hospitals, gathered and looked through before anything runs: what cannot work is said with the fix."""
 
 from __future__ import annotations
 

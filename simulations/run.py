@@ -21,6 +21,7 @@ from .describe.division import Division
 from .engine import EngineName
 from .errors import StudyRefusedError
 from .gather import gather, show
+from .manifest import write_run
 from .outcome import Findings, assemble
 from .progress import Progress, silent, stage_of
 from .readers import Read, ScriptedReader
@@ -66,6 +67,7 @@ def run_study(
         sites = _imported(study, hospitals, out, stages, stack)
         release = starting_release(study, out.resolve().parent)
         plan = make_plan(study, release, sites, privacy)
+        write_run(study, data, hospitals, engine, plan.hash.hex(), release.hash.hex(), out)
         before = _proposed(study, sites, [release] * len(sites), "Propose with the starting model", stages)
         by_hand = _read_by_hand(study, sites, stages)
         with stages.stage("Train together", plan.rounds) as advance:

@@ -41,12 +41,11 @@ def describe(
 
     with redirect_stdout(sys.stderr), watching(sys.stderr, bars=not verbose) as progress:
         loaded = load_study(study_file(study), seed)
-        with tempfile.TemporaryDirectory(prefix="medquorum-") as place:
-            with stage_of(progress, "Divide the patients"):
-                from ..gather import gather, keep
-                from . import text
+        with tempfile.TemporaryDirectory(prefix="medquorum-") as place, stage_of(progress, "Divide the patients"):
+            from ..gather import gather, keep
+            from . import text
 
-                _, division = gather(loaded, data, Path(place), lambda _: None)
+            _, division = gather(loaded, data, Path(place), lambda _: None)
         written = [] if out is None else keep(division, out)
     if as_json:
         sys.stdout.write(text.dump(text.to_json(division)))

@@ -189,11 +189,15 @@ def _changed(base: Mapping[str, object], cell: Cell) -> dict[str, object]:
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
-    """The known keys nearest to a dotted one: of the same last word first, then by spelling."""
-    names = sorted(name for name in known if "[" not in name)
-    last = key.rpartition(".")[2]
+    """The known keys nearest to a dotted one: of the same last word, else of a similar one; its own section first."""
+    names = [name for name in known if "[" not in name]
+    section, last = key.partition(".")[0], key.rpartition(".")[2]
+
+    def far(name: str) -> tuple[bool, float, str]:
+        return name.partition(".")[0] != section, -difflib.SequenceMatcher(None, name, key).ratio(), name
+
     same = [name for name in names if name.rpartition(".")[2] == last]
+    like = [name for name in names if difflib.SequenceMatcher(None, name.rpartition(".")[2], last).ratio() > 0.7]
     close = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
-    tails = [name for name in names if difflib.SequenceMatcher(None, name.rpartition(".")[2], last).ratio() > 0.75]
-    found = list(dict.fromkeys([*same, *close, *tails]))[:3] or names
-    return " or ".join(found)
+    found = sorted(same, key=far) or sorted({*like, *close}, key=far) or sorted(names, key=far)
+    return " or ".join(found[:3])

@@ -1,0 +1,1 @@
+"""A finished run, comparison or sweep done again, and its figures compared."""
