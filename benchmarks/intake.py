@@ -1,0 +1,175 @@
+"""Files a second into a hospital's node: over C-STORE, beside dcmtk's storescp.
+
+One sender, dcmtk's storescu with TCP_NODELAY, sends the same folder over one association to either receiver. Ours
+encrypts each file and syncs it, and its folder, to disk before it answers; storescp writes plain files and answers.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from _harness import Cell, compare, main, say
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+NOTES = (
+    "C-STORE: whole time of one storescu process that sends the folder over one association, receivers running already",
+    "ours is durable before it answers (encrypted, file and folder synced); storescp's files are plain and not synced",
+    "the gate takes the files in afterwards, apart from the sender, and is not part of the C-STORE figures",
+)
+
+
+def image(number: int, side: int) -> bytes:
+    """A radiograph of side x side pixels, 16 bits, with a header of some 40 elements."""
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number + 1}"
+    made.StudyInstanceUID, made.SeriesInstanceUID = f"2.25.9{number // 4}", f"2.25.8{number // 2}"
+    made.PatientID, made.PatientName, made.IssuerOfPatientID = f"P{number // 4}", f"Doe^Jane{number // 4}", "HOSPITAL"
+    made.PatientBirthDate, made.PatientSex, made.PatientAge = "19700101", "F", "054Y"
+    made.AccessionNumber, made.StudyID = f"A{number}", f"S{number}"
+    made.ReferringPhysicianName, made.InstitutionName = "Who^Doctor", "St. Anna"
+    made.Manufacturer, made.ManufacturerModelName, made.DeviceSerialNumber = "Maker", "Model", "123456"
+    for kind in ("Study", "Series", "Content", "Acquisition"):
+        setattr(made, f"{kind}Date", "20240131")
+        setattr(made, f"{kind}Time", "101530")
+    made.Modality, made.BodyPartExamined, made.ViewPosition = "DX", "CHEST", "PA"
+    made.StudyDescription, made.SeriesDescription, made.ProtocolName = "Chest PA", "Chest", "Chest adult"
+    made.SeriesNumber, made.InstanceNumber, made.KVP, made.ExposureTime = "1", str(number), "120", "8"
+    made.ImagerPixelSpacing, made.WindowCenter, made.WindowWidth = [0.14, 0.14], "2048", "4096"
+    made.Rows = made.Columns = side
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
+    generator = np.random.default_rng(number)
+    made.PixelData = generator.integers(0, 4096, (side, side), np.uint16).astype("<u2").tobytes()
+    written = io.BytesIO()
+    made.save_as(written, enforce_file_format=True)
+    return written.getvalue()
+
+
+def files(folder: Path, count: int, side: int) -> Path:
+    """`count` files of `image` in a new folder."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:05}.dcm").write_bytes(image(number, side))
+    return folder
+
+
+# ---- C-STORE
+
+
+def send(folder: Path, count: int, port: int) -> float:
+    """Files a second that storescu gets through to whoever listens on `port`."""
+    start = time.perf_counter()
+    subprocess.run(
+        ["storescu", "+sd", "-aec", "RECEIVER", "-aet", "SENDER", "127.0.0.1", str(port), str(folder)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TCP_NODELAY": "1"},
+    )
+    return count / (time.perf_counter() - start)
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Generator[None]:
+    """A receiver for as long as the block lasts, from when it listens on."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "TCP_NODELAY": "1"})
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def serve(folder: Path, port: int) -> None:
+    """Our receiver, in this process, until it is terminated."""
+    import threading
+
+    from medquorum.client.intake.receiver import Receiver
+    from medquorum.client.intake.settings import IntakeSettings
+    from medquorum.client.keys import NodeKey
+    from medquorum.client.spool import Spool
+
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    settings = IntakeSettings(ae_title="RECEIVER", port=port, peers=("SENDER@127.0.0.1",))
+    with Receiver(Spool(folder, NodeKey(bytes(range(32)))), settings):
+        ended.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def c_store(name: str, count: int, side: int, runs: int) -> Cell:
+    """Both receivers, each in its own process, with the same files from the same sender."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = files(Path(scratch) / "files", count, side)
+        spool, plain = Path(scratch) / "spool", Path(scratch) / "plain"
+        plain.mkdir()
+        ours, theirs = free_port(), free_port()
+
+        def emptied(place: Path, rate: float) -> float:
+            kept = list(place.iterdir())
+            assert len(kept) == count
+            for file in kept:
+                file.unlink()
+            return rate
+
+        serving = [sys.executable, str(Path(__file__).resolve()), "--serve", str(spool), str(ours)]
+        storing = ["storescp", "-aet", "RECEIVER", "-od", str(plain), str(theirs)]
+        with running(serving, ours), running(storing, theirs):
+            return compare(
+                f"C-STORE, {name}",
+                lambda: emptied(spool, send(folder, count, ours)),
+                lambda: emptied(plain, send(folder, count, theirs)),
+                "dcmtk storescp",
+                "files/s",
+                "rate",
+                runs,
+            )
+
+
+def measure(quick: bool) -> Sequence[Cell]:
+    """Small headers and 10 MB files."""
+    cells: list[Cell] = []
+    if shutil.which("storescu") and shutil.which("storescp"):
+        cells.append(c_store("small images (10 kB)", 50 if quick else 400, 64, 1 if quick else 7))
+        cells.append(c_store("10 MB images", 4 if quick else 20, 2240, 1 if quick else 7))
+    else:
+        say("dcmtk (storescu, storescp) is not installed: C-STORE is not measured")
+    return cells
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        main("intake", "Files a second into a node, beside dcmtk.", measure, NOTES)
