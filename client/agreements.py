@@ -76,6 +76,11 @@ class Agreements:
         plans = (wire.decode(Plan, row[0]) for row in self._database.execute("SELECT plan FROM agreement"))
         return tuple(plan for plan in plans if (plan.consortium, plan.name) == (consortium, name))
 
+    def by_name(self, name: str) -> Plan | None:
+        """The newest plan of that name that this node countersigned, or None."""
+        known = [wire.decode(Plan, row[0]) for row in self._database.execute("SELECT plan FROM agreement ORDER BY at")]
+        return next((plan for plan in reversed(known) if plan.name == name), None)
+
     def begin(self, plan_hash: bytes, purpose: Purpose, round: int, attempt: int) -> None:
         """Note, durably, that this attempt is begun.
 

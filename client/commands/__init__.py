@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ..network.commands import node
-from . import auditing, export, intake, keeping, quality, realtime, review, running
+from . import auditing, export, intake, keeping, labels, quality, realtime, review, running
 
-__all__ = ["auditing", "export", "intake", "keeping", "node", "quality", "realtime", "review", "running"]
+__all__ = ["auditing", "export", "intake", "keeping", "labels", "node", "quality", "realtime", "review", "running"]

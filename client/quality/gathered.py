@@ -46,7 +46,7 @@ def frames(store: Store) -> tuple[Frame, ...]:
     """Every frame with a reading, in order of the first."""
     rows = {row.id: row for row in store.instances()}
     read: dict[tuple[str, int], dict[str, Annotation]] = {}
-    for one in store.readings():
+    for one in store.labels().readings():
         read.setdefault((one.instance, one.frame), {})[one.reader] = one
     said = {instance: store.proposals_of(instance) for instance in {instance for instance, _ in read}}
     return tuple(
@@ -67,7 +67,7 @@ def frames(store: Store) -> tuple[Frame, ...]:
 def looks(store: Store) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
     """The measures of client.pixels.look over images that were read and may be trained on, and over those not yet
     read; of each the newest 2000. Patients held out are in neither."""
-    read = {one.instance for one in store.readings() if one.assessed}
+    read = {one.instance for one in store.labels().readings() if one.assessed}
     rows = [row for row in store.instances() if not row.held_out]
     known, new = ([row for row in rows if (row.id in read) is side] for side in (True, False))
     return _measured(store, known[-_LOOKED_AT:]), _measured(store, new[-_LOOKED_AT:])

@@ -6,15 +6,16 @@ every page.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ..annotations import Annotation, Proposal
 from . import reviews
 from .coding import unpack
 from .events import head
-from .instances import row_of, select_instances
+from .instances import CHUNK, row_of, select_instances
 from .rows import InstanceRow
 from .schema import events, identifiers, instances, patients, series, studies
 from .vault import Vault
@@ -68,20 +69,21 @@ class DeskView:
                 found.append(DeskRow(row_of(self._vault, connection, row), row.study, acquired, row.number))
             return found
 
-    def identities(self) -> dict[str, str]:
-        """What the hospital calls each patient (after merges): their identifiers, joined by commas."""
+    def identities(self, wanted: Sequence[str]) -> dict[str, str]:
+        """What the hospital calls these patients (after merges): their identifiers, joined by commas."""
+        root = func.coalesce(patients.c.merged_into, patients.c.id)
+        query = select(identifiers.c.sealed, identifiers.c.patient, root.label("root")).join(
+            patients, patients.c.id == identifiers.c.patient
+        )
+        found: dict[str, list[str]] = {}
         with self._vault.transaction() as connection:
-            query = (
-                select(identifiers.c.sealed, identifiers.c.patient, patients.c.merged_into)
-                .join(patients, patients.c.id == identifiers.c.patient)
-                .where(patients.c.erased_at.is_(None))
-            )
-            found: dict[str, list[str]] = {}
-            for row in connection.execute(query):
-                seal = self._vault.seal_of(connection, row.patient)
-                plain = unpack(seal.open(row.sealed, "identifier", row.patient))
-                found.setdefault(row.merged_into or row.patient, []).append(plain["id"])
-            return {patient: ", ".join(names) for patient, names in found.items()}
+            for start in range(0, len(wanted), CHUNK):
+                chosen = query.where(patients.c.erased_at.is_(None), root.in_(wanted[start : start + CHUNK]))
+                for row in connection.execute(chosen):
+                    seal = self._vault.seal_of(connection, row.patient)
+                    plain = unpack(seal.open(row.sealed, "identifier", row.patient))
+                    found.setdefault(row.root, []).append(plain["id"])
+        return {patient: ", ".join(names) for patient, names in found.items()}
 
     def changes(self, after: int = 0) -> Changes:
         """What was said after the event of this number (0: from the beginning)."""

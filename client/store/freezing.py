@@ -11,29 +11,30 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
+from ..annotations import Annotation
 from ..errors import StoreError
+from ..settling import LabelRule, Settled, settle
 from . import reviews
-from .coding import microseconds, pack
-from .events import NewEvent, append, frozen_digest
+from .coding import microseconds, pack, unpack
+from .events import NewEvent, append, frozen_digest, opened
 from .instances import select_instances
 from .patients import consents
-from .rows import Eligibility, FrozenRecord
-from .schema import freezes, frozen_records, patients
+from .rows import Eligibility, FrozenRecord, Provenance
+from .schema import events, freezes, frozen_records, patients
 from .vault import Vault
 
 
 def freeze(
-    vault: Vault, connection: Connection, plan: bytes, at: datetime, eligibility: Eligibility
+    vault: Vault, connection: Connection, plan: bytes, at: datetime, eligibility: Eligibility, labels: LabelRule
 ) -> tuple[FrozenRecord, ...]:
     """Choose and keep a plan's records, or return those kept before; see Store.freeze."""
     if connection.scalar(select(freezes.c.plan).where(freezes.c.plan == plan)) is not None:
         return frozen(connection, plan)
     said = consents(vault, connection, at.date())
-    reviewed = reviews.current(vault, connection)
+    settled = settled_frames(vault, connection, labels)
     by_instance: dict[str, list[int]] = {}
-    for (instance, frame), annotation in reviewed.items():
-        if annotation.assessed:
-            by_instance.setdefault(instance, []).append(frame)
+    for instance, frame in settled:
+        by_instance.setdefault(instance, []).append(frame)
     chosen: list[FrozenRecord] = []
     for row in connection.execute(select_instances()):
         if row.id not in by_instance:
@@ -41,7 +42,7 @@ def freeze(
         if said.get(row.root, "consent" if eligibility == "opt_out" else "opt_out") == "opt_out":
             continue
         chosen += [
-            FrozenRecord(row.id, frame, row.root, reviewed[row.id, frame].id, row.held_out)
+            FrozenRecord(row.id, frame, row.root, settled[row.id, frame].annotation.id, row.held_out)
             for frame in sorted(by_instance[row.id])
         ]
     digest = frozen_digest(chosen)
@@ -62,9 +63,43 @@ def freeze(
                 for position, record in enumerate(chosen)
             ],
         )
-    payload = pack({"plan": plan, "digest": digest})
+    # How each record's label came to count goes into the chain with the records: it is what training rests on.
+    basis = [
+        [settled[one.instance, one.frame].how, [read.id for read in settled[one.instance, one.frame].basis]]
+        for one in chosen
+    ]
+    payload = pack({"plan": plan, "digest": digest, "labels": labels.encoded(), "basis": basis})
     append(vault, connection, [NewEvent(kind="freeze", at=microseconds(at), payload=payload)])
     return tuple(record for record in chosen if not record.held_out)
+
+
+def settled_frames(vault: Vault, connection: Connection, labels: LabelRule) -> dict[tuple[str, int], Settled]:
+    """The frames whose label counts by the rule, in order of their first reading."""
+    found = {frame: settle(read, labels) for frame, read in readings_by_frame(vault, connection).items()}
+    return {frame: standing for frame, standing in found.items() if isinstance(standing, Settled)}
+
+
+def readings_by_frame(vault: Vault, connection: Connection) -> dict[tuple[str, int], list[Annotation]]:
+    """The standing readings of each frame that has any, oldest first."""
+    found: dict[tuple[str, int], list[Annotation]] = {}
+    for one in reviews.readings(vault, connection):
+        found.setdefault((one.instance, one.frame), []).append(one)
+    return found
+
+
+def provenance(vault: Vault, connection: Connection, plan: bytes) -> tuple[Provenance, ...]:
+    """Of each record frozen for a plan, in order, how its label came to count; without those of erased patients."""
+    kept = connection.execute(select(events).where(events.c.kind == "freeze").order_by(events.c.seq))
+    plain = next(one for row in kept if (one := unpack(opened(vault, connection, row)))["plan"] == plan)
+    positions = {
+        (row.instance, row.frame): row.position
+        for row in connection.execute(select(frozen_records).where(frozen_records.c.plan == plan))
+    }
+    found: list[Provenance] = []
+    for record in _kept(connection, plan):
+        how, basis = plain["basis"][positions[record.instance, record.frame]]
+        found.append(Provenance(record, how, tuple(basis)))
+    return tuple(found)
 
 
 def frozen(connection: Connection, plan: bytes) -> tuple[FrozenRecord, ...]:

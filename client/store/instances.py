@@ -135,7 +135,7 @@ def _settle(
             patient=patient,
             level="instance",
             target=identifier,
-            payload=pack({"source": new.source, "asset": asset, "fingerprint": fingerprint}),
+            payload=pack({"source": new.source, "asset": asset, "fingerprint": fingerprint, "masked": new.masked}),
         )
     )
     batch.known[blind] = (fingerprint, patient, identifier)

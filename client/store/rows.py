@@ -27,7 +27,8 @@ class NewInstance:
     patients. laterality: "L", "R", "B" or "". rows, columns: stored pixels of one frame. acquired: the file's own
     date and time as text, or "". source: relative path as the user knows it. content: the whole file, as it is to be
     stored. original: of de-identified content, what it was. received: the SHA-256 of the file as it came, where
-    content is not that file; by it the same file is known again.
+    content is not that file; by it the same file is known again. masked: places that were blackened because text was
+    suspected in them.
     """
 
     patient_issuer: str
@@ -48,6 +49,7 @@ class NewInstance:
     content: bytes = field(repr=False)
     original: Original | None = field(default=None, repr=False)
     received: bytes = b""
+    masked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,15 @@ class FrozenRecord:
     patient: str
     annotation: str
     held_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a frozen record's label came to count (see settling), and the ids of the annotations that this rests on."""
+
+    record: FrozenRecord
+    how: str
+    basis: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

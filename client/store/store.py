@@ -15,9 +15,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from ..annotations import Annotation, Proposal
 from ..audit_log import AuditHead, AuditLog, Trail, Untraced, this_user
 from ..errors import AnnotationError, StoreError
-from . import events, freezing, instances, patients, quarantining, reviews, schema, tracing
+from . import events, freezing, instances, labels, patients, quarantining, reviews, schema, tracing
 from .desk import DeskView
 from .founding import FIXED, found, unlocked
+from .labels import LabelView
 from .rows import (
     ChainHead,
     ConsentKind,
@@ -310,11 +311,6 @@ class Store:
         with self._vault.transaction() as connection:
             return reviews.current(self._vault, connection)
 
-    def readings(self) -> list[Annotation]:
-        """Every annotation that no other supersedes, oldest first: one for each reader of a frame."""
-        with self._vault.transaction() as connection:
-            return reviews.readings(self._vault, connection)
-
     def annotations(self, identifiers: Iterable[str]) -> dict[str, Annotation]:
         """Annotations by id, current or not (a frozen record names the one that counts for its plan)."""
         with self._vault.transaction() as connection:
@@ -329,15 +325,19 @@ class Store:
         """The store as a reader's desk sees it: studies, and what was said since."""
         return DeskView(self._vault)
 
+    def labels(self) -> LabelView:
+        """Which labels count, by the site's rule."""
+        return LabelView(self._vault)
+
     # ---- plans
 
     def freeze(self, plan_hash: bytes, at: datetime) -> tuple[FrozenRecord, ...]:
         """Fix, once, the records that a plan may train on or be measured by; returns the former in order of arrival.
 
-        A record is a frame whose current annotation states something, of a patient who is eligible on the day `at`
-        (UTC): to be measured by, if the patient is held out at this moment, else to train on. Asked again for the same
-        plan, it returns the same set whatever was added, corrected, held out or opted out since; only erasure takes
-        records away.
+        A record is a frame whose label counts by the site's rule (`labels`), of a patient who is eligible on the day
+        `at` (UTC): to be measured by, if the patient is held out at this moment, else to train on. Asked again for the
+        same plan, it returns the same set whatever was added, corrected, held out or opted out since; only erasure
+        takes records away.
         """
         if at.tzinfo is None or at.utcoffset():
             raise AnnotationError(f"a freeze at {at}, which is not UTC", fix="give a datetime with tzinfo=UTC")
@@ -346,7 +346,7 @@ class Store:
         with self._vault.transaction() as connection:
             rule = self._setting(connection, "eligibility")
             eligibility: Eligibility = "consent" if rule == "consent" else "opt_out"
-            return freezing.freeze(self._vault, connection, plan_hash, at, eligibility)
+            return freezing.freeze(self._vault, connection, plan_hash, at, eligibility, labels.rule_of(connection))
 
     def frozen(self, plan_hash: bytes) -> tuple[FrozenRecord, ...]:
         """The frozen records that a plan trains on; StoreError when nothing was frozen for it."""
