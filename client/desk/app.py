@@ -113,12 +113,13 @@ def _binary(data: bytes) -> Response:
 
 def _query(request: Request) -> Query:
     asked = request.query_params
-    order: Order = next((one for one in ORDERS if one == asked.get("order")), "uncertainty")
-    show: Filter = next((one for one in FILTERS if one == asked.get("show")), "open")
+    orders: dict[str, Order] = {one: one for one in ORDERS}
+    filters: dict[str, Filter] = {one: one for one in FILTERS}
     try:
         least = float(asked.get("from", "0"))
     except ValueError:
         least = 0.0
+    order, show = orders.get(asked.get("order", ""), "uncertainty"), filters.get(asked.get("show", ""), "open")
     return Query(order, show, asked.get("find", "")[:200], least if 0.0 < least <= 1.0 else 0.0)
 
 
