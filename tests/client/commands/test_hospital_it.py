@@ -36,6 +36,7 @@ def test_it_takes_at_most_eight_commands() -> None:
     assert [line.split()[1] for line in root] == ["useradd", VENV], "root makes the user and the unit, and nothing else"
 
 
+@pytest.mark.slow
 def test_they_lead_to_a_node_that_is_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
