@@ -264,6 +264,7 @@ def _report(report: IntakeReport, as_json: bool) -> None:
             "imported": report.imported,
             "duplicates": report.duplicates,
             "patients": report.patients,
+            "suspected_text_masked": report.masked,
             "quarantined": [{"source": q.source, "code": q.code, "reason": q.reason} for q in report.quarantined],
         }
         typer.echo(json.dumps(plain, indent=1))
@@ -272,6 +273,8 @@ def _report(report: IntakeReport, as_json: bool) -> None:
         f"{report.imported} new images, {report.duplicates} known already, {report.patients} patients, "
         f"{len(report.quarantined)} files in quarantine."
     )
+    if report.masked:
+        typer.echo(f"Text was suspected in the pixels of {report.masked} new images, and blackened; look at them.")
     for code, count in report.by_code().items():
         typer.echo(f"  {count:6} {code}")
     if report.quarantined:

@@ -11,10 +11,14 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import UID
 
 from ..deidentify import Deidentification, Original, deidentify, file_bytes
+from ..deidentify.burned_in import suspected_text
+from ..deidentify.masking import mask
+from ..deidentify.profile import BurnedIn
 from ..pixels import (
     DEFAULT_LIMITS,
     ImageHeader,
     Limits,
+    Rendered,
     UnreadableError,
     codestream,
     image_header,
@@ -41,7 +45,8 @@ class Examined:
     The identifiers are the hospital's own, for the store's encrypted rows. laterality: "L", "R", "B" or "". rows,
     columns: stored pixels of one frame. acquired: the file's own date and time as text, or "". born: the patient's
     birth date as the file gives it, or "". preview: as `pixels.preview` encodes it. original, content: what the file
-    was and what of it may be stored, where it was de-identified; else None and b"".
+    was and what of it may be stored, where it was de-identified; else None and b"". masked: places blackened because
+    text was suspected there.
     """
 
     patient_issuer: str
@@ -61,6 +66,7 @@ class Examined:
     preview: bytes = field(repr=False)
     original: Original | None = field(default=None, repr=False)
     content: bytes = field(default=b"", repr=False)
+    masked: int = 0
 
 
 def examine(
@@ -86,7 +92,14 @@ def examine(
     if header.frames > 1 and UID(header.syntax).is_encapsulated:
         _check_frames(dataset, header)
         stored_frame(dataset, header, header.frames - 1, limits)
-    original, stored = _deidentified(dataset, how)
+    preview = preview_bytes(rendered.image)
+    original, stored, masked = (None, b"", 0)
+    if how is not None:
+        done = deidentify(dataset, how.profile, how.keys)
+        masked = _without_text(dataset, done.dataset, header, rendered, how.profile.burned_in_text, limits)
+        original, stored = done.original, file_bytes(done.dataset)
+        if masked:
+            preview = _preview(stored, limits)
     return Examined(
         patient_issuer=_whole_text(dataset, "IssuerOfPatientID"),
         patient_id=patient,
@@ -102,17 +115,33 @@ def examine(
         frames=header.frames,
         acquired=_acquired(dataset),
         born=text(dataset, "PatientBirthDate", 16),
-        preview=preview_bytes(rendered.image),
+        preview=preview,
         original=original,
         content=stored,
+        masked=masked,
     )
 
 
-def _deidentified(dataset: Dataset, how: Deidentification | None) -> tuple[Original | None, bytes]:
-    if how is None:
-        return None, b""
-    done = deidentify(dataset, how.profile, how.keys)
-    return done.original, file_bytes(done.dataset)
+def _without_text(
+    dataset: Dataset, clean: Dataset, header: ImageHeader, first: Rendered, policy: BurnedIn, limits: Limits
+) -> int:
+    """Look for text in the first, the middle and the last frame, and mask or refuse; how many places were masked."""
+    if policy == "none":
+        return 0
+    others = sorted({header.frames // 2, header.frames - 1} - {0})
+    places = suspected_text([first.image, *(render_dataset(dataset, header, at, limits).image for at in others)])
+    if places and policy == "quarantine":
+        raise UnreadableError(
+            "burned-in-text", f"text is suspected in {len(places)} places of its pixels; whether it is any, nobody read"
+        )
+    if places:
+        mask(dataset, clean, header, places, limits)
+    return len(places)
+
+
+def _preview(content: bytes, limits: Limits) -> bytes:
+    dataset = open_dicom(content, limits)
+    return preview_bytes(render_dataset(dataset, image_header(dataset, limits), 0, limits).image)
 
 
 def _check_allowed(dataset: Dataset, header: ImageHeader, classes: Sequence[str]) -> None:

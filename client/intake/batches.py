@@ -61,7 +61,7 @@ class Account:
         self._batch: list[Read] = []
         self._patients: set[str] = set()
         self._quarantined: list[Quarantined] = []
-        self._imported = self._duplicates = self._settled = 0
+        self._imported = self._duplicates = self._settled = self._masked = 0
         self.instances: dict[str, Stored] = {}
 
     def take(self, read: Read) -> None:
@@ -87,6 +87,7 @@ class Account:
             self.instances[read.source] = outcome
             self._patients.add(outcome.patient)
             self._imported += outcome.new
+            self._masked += outcome.new and read.instance is not None and read.instance.masked > 0
             self._duplicates += not outcome.new
             if outcome.new and read.preview is not None:
                 previews.append((outcome.instance, read.preview))
@@ -96,7 +97,10 @@ class Account:
 
     def report(self, labelled: int = 0) -> IntakeReport:
         """The outcome so far; call `flush` before."""
-        return IntakeReport(self._imported, self._duplicates, len(self._patients), tuple(self._quarantined), labelled)
+        refused = tuple(self._quarantined)
+        return IntakeReport(
+            self._imported, self._duplicates, len(self._patients), refused, labelled, masked=self._masked
+        )
 
     def _refuse(self, source: str, code: str, reason: str, content: bytes | None) -> None:
         small = content is not None and (self._kept_bytes is None or len(content) <= self._kept_bytes)

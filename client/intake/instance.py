@@ -39,5 +39,6 @@ def new_instance(found: Examined, received: bytes, source: str) -> tuple[NewInst
         content=found.content,
         original=found.original,
         received=hashlib.sha256(received).digest(),
+        masked=found.masked,
     )
     return instance, found.preview

@@ -24,7 +24,8 @@ class IntakeReport:
     """The outcome of one import: `imported` new images, `duplicates` already held, and the rest in quarantine.
 
     imported + duplicates + len(quarantined) is the number of files offered. `patients` counts those to whom the
-    imported and duplicate images belong; `labelled` the images whose labels became annotations (tables only).
+    imported and duplicate images belong; `labelled` the images whose labels became annotations (tables only); `masked`
+    the new images in which text was suspected and blackened.
     """
 
     imported: int
@@ -32,6 +33,7 @@ class IntakeReport:
     patients: int
     quarantined: tuple[Quarantined, ...]
     labelled: int = 0
+    masked: int = 0
 
     @property
     def offered(self) -> int:
@@ -50,4 +52,5 @@ def together(reports: Sequence[IntakeReport]) -> IntakeReport:
         patients=sum(report.patients for report in reports),
         quarantined=tuple(item for report in reports for item in report.quarantined),
         labelled=sum(report.labelled for report in reports),
+        masked=sum(report.masked for report in reports),
     )

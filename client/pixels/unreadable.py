@@ -23,6 +23,7 @@ Code = Literal[
     "unsupported-class",
     "unsupported-syntax",
     "undecodable",
+    "burned-in-text",  # text is suspected in the pixels, and the profile wants a person to look
     "conflict",  # the store holds other content, or another patient, under the same UID
 ]
 
