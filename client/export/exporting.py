@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,13 +167,19 @@ class _Run:
 
     def _wanted(self, row: InstanceRow) -> Iterator[tuple[What, Result]]:
         what, results = self.request.what, self.said.results.get(row.id, ())
-        modelled = [self.said.models[row.id]] if row.id in self.said.models else []
         wanted: list[tuple[What, Sequence[Result]]] = [
             ("regions", [result for result in results if result.places]),
-            ("heatmaps", modelled),
+            ("heatmaps", self._heatmaps_of(row)),
             ("findings", results),
         ]
         return ((kind, result) for kind, some in wanted if kind in what for result in some)
+
+    def _heatmaps_of(self, row: InstanceRow) -> list[Result]:
+        """One result for each finding that the model calls present: each map is an object of its own, since those of a
+        large image together would take more memory than a small machine has."""
+        found = self.said.models.get(row.id)
+        present = [] if found is None else [said for said in found.said if said.state == "present"]
+        return [] if found is None else [replace(found, said=(said,), places=()) for said in present]
 
     def _object(self, kind: What, result: Result, original: Original) -> None:
         with_regions = "regions" in self.request.what
@@ -193,7 +199,7 @@ class _Run:
             with_regions=with_regions,
             signature=None if signed is None else self.journal.sign(key, *signed),
             predecessors=() if earlier is None else (earlier,),
-            maps=self._maps(result.instance) if kind == "heatmaps" else None,
+            maps=self._maps(result) if kind == "heatmaps" else None,
         )
         if made is None:
             return
@@ -221,13 +227,13 @@ class _Run:
         self.account.proofs[proof] = self.account.proofs.get(proof, 0) + 1
         self.account.signed += signed is not None
 
-    def _maps(self, row: InstanceRow) -> NDArray[np.float32]:
+    def _maps(self, result: Result) -> NDArray[np.float32]:
         if self.heatmaps is None:
             release = self.releases.current()
             if release is None:
-                raise ExportError("no release proposes here, so that there are no heatmaps", where=row.id)
+                raise ExportError("no release proposes here, so that there are no heatmaps", where=result.instance.id)
             self.heatmaps = Heatmaps(self.store, release)
-        return self.heatmaps.of(row)
+        return np.stack([self.heatmaps.of(result.instance, said.finding.key) for said in result.said])
 
     def _refuse(self, row: InstanceRow, frame: int, kind: str, reason: str) -> None:
         self.account.refused.append(Refused(row.id, frame, kind, reason))

@@ -78,8 +78,9 @@ class Workshop:
     def key(self, kind: What, result: Result, with_regions: bool, signature: tuple[str, str] | None = None) -> str:
         """The name of an object in the record of exports: equal for equal content, and saying nothing about it."""
         signed = () if signature is None or kind != "findings" else ("signed", *signature)
+        of = [said.finding.key for said in result.said] if kind == "heatmaps" else []
         regions = "with regions" if kind == "findings" and with_regions and result.places else ""
-        return derived_uid(self._node, kind, result.id, regions, *signed)
+        return derived_uid(self._node, kind, result.id, regions, *signed, *of)
 
     def make(
         self,

@@ -77,8 +77,8 @@ def heatmap_segmentation(
             segmented_property_type=concept(said.finding),
             algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm(result.observer),
-            tracking_uid=derived_uid("heatmap", result.id, str(number)),
-            tracking_id=f"{MAKER} {result.id[:16]} heatmap {number}",
+            tracking_uid=derived_uid("heatmap", result.id, said.finding.key),
+            tracking_id=f"{MAKER} {result.id[:16]} heatmap {said.finding.key}",
         )
         for number, said in enumerate(result.said, 1)
     ]

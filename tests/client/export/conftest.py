@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_files import dataset, written
-from hospitals import make_release, square
+from exports import eager_release
+from hospitals import square
 
 from medquorum.client.annotations import Annotation, Box, Region, new_id, utc_now
 from medquorum.client.deidentify.original import Original
@@ -45,7 +46,7 @@ def _image(number: int) -> NewInstance:
 def made_hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
     """Three images from the PACS, of which a reader has read the first, and one that came with a table."""
     folder = tmp_path_factory.mktemp("hospital")
-    release = make_release()
+    release = eager_release()
     Releases(folder / "releases").adopt(release)
     with Store.create(folder / "store", "St. Anna", held_out_share=0.0) as store:
         images = [store.add(_image(number)).instance for number in range(1, 4)]

@@ -37,7 +37,7 @@ def test_a_folder_gets_every_result_under_its_original_patient(hospital, run, tm
         run("--out", out, "--json", "--image", hospital.images[0], "--image", hospital.images[1], *EVERYTHING)
     )
     assert shown["complete"] and not shown["refused"]
-    assert shown["saved"]["findings"] == 2 and shown["saved"]["heatmaps"] == 2
+    assert shown["saved"]["findings"] == 2 and shown["saved"]["heatmaps"] == 2 == shown["saved"]["regions"]
     assert set(shown["proofs"]) == {"read back"}
     reports = {report.PatientID: report for report in exported(out, "findings")}
     assert {name: str(report.PatientName) for name, report in reports.items()} == {"P1": "Patient^1", "P2": "Patient^2"}

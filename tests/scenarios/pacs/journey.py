@@ -21,7 +21,7 @@ import requests
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the helpers of the tests
 
 from dicom_files import dataset, written
-from hospitals import make_release
+from exports import eager_release
 
 from medquorum.client.annotations import Annotation, Box, Mask, Region, new_id, utc_now
 from medquorum.client.propose import propose
@@ -172,7 +172,7 @@ def receive(node: Path, studies: list[str]) -> list[str]:
 
 def review(node: Path) -> list[dict[str, Any]]:
     """Let a small release propose, and a reader read one image; what is stored then."""
-    release = make_release()
+    release = eager_release()
     Releases(node / "releases").adopt(release)
     with Store.open(node / "store") as store:
         propose(store, release)
