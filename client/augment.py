@@ -10,16 +10,19 @@ from ..models.card import InputTransform
 from ..models.loss import Targets
 from ..privacy.randomness import Randomness
 
+_PARTS = 16
+
 
 def augment(images: Tensor, targets: Targets, transform: InputTransform, source: Randomness) -> tuple[Tensor, Targets]:
     """Mirror each image (B,1,S,S) left to right with probability 1/2 and shift it by -1, 0 or 1 cells of its region
-    grid each way; regions (B,F,h,w) move along exactly, since shifts are whole cells. What enters is black.
+    grid each way; regions (B,F,h,w) move along exactly, since shifts are whole cells. What enters is black. A grid of one
+    cell, of rows that teach no region, would shift images out of sight: then a shift is a sixteenth of the image.
 
     Each image is changed by itself alone, so a patient's gradient stays that patient's.
     """
     count, size = images.shape[0], images.shape[-1]
     grid = targets.regions.shape[-1]
-    cell = size // grid
+    cell = size // (grid if grid > 1 else _PARTS)
     choices = np.frombuffer(source.take(4 * count), dtype=np.uint8).reshape(count, 4)
     black = (0.0 - transform.mean) / transform.std
     moved = torch.full_like(images, black)
@@ -31,7 +34,10 @@ def augment(images: Tensor, targets: Targets, transform: InputTransform, source:
         if choices[row, 0] & 1:
             image, region = image.flip(-1), region.flip(-1)
         _shift(image, moved[row], down * cell, right * cell)
-        _shift(region, regions[row], down, right)
+        if grid > 1:
+            _shift(region, regions[row], down, right)
+        else:
+            regions[row] = region
     return moved, Targets(targets.labels, targets.assessed, regions, targets.drawn)
 
 

@@ -29,3 +29,15 @@ def test_regions_move_with_the_image_and_what_enters_is_black() -> None:
     assert len(places) > 10
     assert any(torch.equal(a, b) for a, b in zip(images, moved, strict=True))
     assert torch.equal(images[0, 0, :4, :4], torch.full((4, 4), 3.0))
+
+
+def test_without_a_grid_of_regions_an_image_is_moved_a_little_and_stays_in_sight() -> None:
+    """Rows of plans without a region loss may carry regions of one cell: a shift by that would leave black alone."""
+    images = torch.full((64, 1, 32, 32), 3.0)
+    flags = torch.ones(64, 1)
+    targets = Targets(flags, flags.bool(), torch.ones(64, 1, 1, 1), flags.bool())
+    moved, after = augment(images, targets, InputTransform(32, 0.5, 0.25), SeededRandomness(1))
+    entered = (moved == -2.0).float().mean(dim=(1, 2, 3))
+    assert 0.0 < entered.max() < 0.13
+    assert len(entered.unique()) > 2
+    assert torch.equal(after.regions, targets.regions)
