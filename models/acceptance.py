@@ -23,9 +23,11 @@ from .errors import ModelError
 
 STEPS = 20
 """Candidates: the thresholds that one twentieth, two twentieths and so on of the images to be accepted reach."""
-_FIRST = 0.5
-# The first candidate is expected to meet this many times the patients that it needs.
-_ROOM = 1.1
+# The first candidate's share of the chance of error, and the share of the hidden patients that it may be expected to
+# take; the more wrong ones it tolerates the better, up to so many.
+_FIRST = 0.8
+_MIDDLE = 2.0 / 3.0
+_TOLERATED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +119,24 @@ def accept_unseen(
         count, agreed = len(first), int(good[first].sum())
         bound = lower_bound(agreed, count, level) if count else 0.0
         carried = level if bound >= target else 0.0
-        if bound >= target:
-            share = float((pool >= threshold).mean())
+        share = float((pool >= threshold).mean())
+        if bound >= target and share > best.share:
             best = Acceptance(threshold, share, bound, agreed, count, hidden, nothing.needed)
     return best
 
 
-def _candidates(hidden: int, target: float, alpha: float) -> range:
-    """Which twentieths are tried, fewest images first. They follow from the number of hidden patients alone: the first
-    is where so many of them are expected that one error is tolerated, or none where that would be most of them."""
-    wanted = _ROOM * cases_needed(target, alpha * _FIRST, wrong=1)
-    if wanted > hidden / 2:
-        wanted = _ROOM * cases_needed(target, alpha * _FIRST)
-    return range(min(STEPS, math.ceil(STEPS * wanted / hidden)), STEPS + 1)
+def _candidates(hidden: int, target: float, alpha: float) -> list[int]:
+    """Which twentieths are tried, in order; they follow from the number of hidden patients alone.
+
+    The first is in the middle, where enough of them are expected that several may be wrong: at a high threshold there
+    are too few for any bound, at a low one too many are wrong. From there on to more images, each with what the one
+    before left when it held; last, for themselves, to fewer.
+    """
+    needed = [cases_needed(target, alpha * _FIRST, wrong) for wrong in range(_TOLERATED + 1)]
+    fitting = [cases for cases in needed if cases <= hidden * _MIDDLE] or needed[:1]
+    first = min(STEPS, math.ceil(STEPS * fitting[-1] / hidden))
+    least = min(first, math.ceil(STEPS * needed[0] / hidden))
+    return [*range(first, STEPS + 1), *range(least, first)]
 
 
 def _one_each(

@@ -32,8 +32,11 @@ def days(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, help="How many seeds, from the study's own upwards; each divides anew.")
+        int, typer.Option(min=1, max=1000, help="How many seeds, from the first upwards; each divides anew.")
     ] = 3,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The first seed; the default is the study's.", show_default=False)
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the content of days.json, and nothing else, on stdout.")
     ] = False,
@@ -52,7 +55,7 @@ def days(
 
     # Whatever a library prints belongs to the watcher: standard output is for the result alone.
     with redirect_stdout(sys.stderr), watching(sys.stderr, bars=not verbose) as progress:
-        loaded = load_study(study_file(study))
+        loaded = load_study(study_file(study), seed)
         began = time.monotonic()
         progress(StageStarted("Load libraries", 0))
         from ..run_log import run_log
@@ -63,7 +66,8 @@ def days(
         folder = fresh_folder(f"days-{loaded.name}") if out is None else out
         folder.mkdir(parents=True, exist_ok=True)
         words = ["medquorum", "simulate", "days", str(study), *([] if data is None else ["--data", str(data)])]
-        command = shlex.join([*words, "--seeds", str(seeds)])
+        words += ["--seeds", str(seeds), *([] if seed is None else ["--seed", str(seed)])]
+        command = shlex.join(words)
         log = folder / "run.log"
         try:
             with run_log(log, sys.stderr if verbose else None):

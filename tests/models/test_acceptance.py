@@ -43,7 +43,7 @@ def _world(generator: np.random.Generator, patients: int):
 
 
 def _chance(scores):
-    return 0.80 + 0.19 * scores**2
+    return 0.82 + 0.175 * scores**2
 
 
 def _true_precision(threshold: float) -> float:
@@ -81,7 +81,7 @@ def test_the_promise_is_kept_where_an_empirical_threshold_breaks_it() -> None:
         empirical += naive is not None and _true_precision(naive) < target
     assert ours / trials <= 0.08  # 5 %, and what 300 trials may stray
     assert empirical / trials > 0.25
-    assert accepted / trials > 0.15  # and not by refusing everything
+    assert accepted / trials > 0.12  # and not by refusing everything
 
 
 def test_a_certain_model_is_accepted_whole_and_a_poor_one_not_at_all() -> None:
