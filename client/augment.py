@@ -15,8 +15,10 @@ _PARTS = 16
 
 def augment(images: Tensor, targets: Targets, transform: InputTransform, source: Randomness) -> tuple[Tensor, Targets]:
     """Mirror each image (B,1,S,S) left to right with probability 1/2 and shift it by -1, 0 or 1 cells of its region
-    grid each way; regions (B,F,h,w) move along exactly, since shifts are whole cells. What enters is black. A grid of one
-    cell, of rows that teach no region, would shift images out of sight: then a shift is a sixteenth of the image.
+    grid each way; regions (B,F,h,w) move along exactly, since shifts are whole cells. What enters is black.
+
+    A grid of one cell, of rows that teach no region, would shift images out of sight: then a shift is a sixteenth of
+    the image.
 
     Each image is changed by itself alone, so a patient's gradient stays that patient's.
     """

@@ -61,7 +61,7 @@ class Architecture:
     frozen: only the head is trained, and of the backbone its last `trained_blocks`. width: channels of the small
     backbone's widest stage (others ignore it).
     sharpness: r of log-mean-exp pooling, log(mean(exp(r x))) / r; larger is nearer to the maximum.
-    exclusive: one finding, and only one, is present in every image (see head).
+    exclusive: one finding, and only one, is present in every image; bias: whether the head has one (see head for both).
     """
 
     backbone: Backbone
@@ -72,6 +72,7 @@ class Architecture:
     sharpness: float
     trained_blocks: int = 0
     exclusive: bool = False
+    bias: bool = True
 
     def __post_init__(self) -> None:
         _require(self.backbone in _WEIGHTS_OF, f"backbone {self.backbone!r}", f"choose one of {tuple(_WEIGHTS_OF)}")
@@ -221,6 +222,7 @@ class ModelCard:
                     sharpness=architecture.number("sharpness"),
                     trained_blocks=architecture.whole("trained_blocks"),
                     exclusive=architecture.flag("exclusive"),
+                    bias=architecture.flag("bias"),
                 ),
                 transform=InputTransform(transform.whole("size"), transform.number("mean"), transform.number("std")),
                 temperatures=card.numbers("temperatures"),

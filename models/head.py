@@ -29,19 +29,27 @@ class RegionHead(nn.Module):
 
     The convolution's bias is the only one. All poolings pass a shift on unchanged, so that it is the image's bias too;
     a second, after the pooling, slowed training under clipping (it takes up to half of a clipped gradient).
+    Even the one may go (bias): features of unit norm have much of it in their mean already, and clipping then leaves
+    all of a gradient to what tells images apart.
 
     exclusive: one finding, and only one, is present in every image. The pooled scores are then compared by a softmax,
     and a logit is the log odds of its share: its sigmoid is that share, so that all that reads logits reads these too.
     """
 
     def __init__(
-        self, channels: int, findings: int, pooling: Pooling, sharpness: float, exclusive: bool = False
+        self,
+        channels: int,
+        findings: int,
+        pooling: Pooling,
+        sharpness: float,
+        exclusive: bool = False,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.pooling: Pooling = pooling
         self.sharpness = sharpness
         self.exclusive = exclusive
-        self.map = nn.Conv2d(channels, findings, 1)
+        self.map = nn.Conv2d(channels, findings, 1, bias=bias)
         self.attention = nn.Conv2d(channels, findings, 1) if pooling == "attention" else None
 
     def start_at_zero(self) -> None:
@@ -49,8 +57,8 @@ class RegionHead(nn.Module):
         for layer in (self.map, self.attention):
             if layer is not None:
                 nn.init.zeros_(layer.weight)
-                assert layer.bias is not None
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> Output:
         maps = self.map(features)

@@ -87,7 +87,9 @@ def skeleton(architecture: Architecture, findings: int, fixed_norms: bool = Fals
     else:
         backbone = EfficientNetLite0()
     channels = sum(backbone.tap_channels) if architecture.frozen else backbone.tap_channels[-1]
-    head = RegionHead(channels, findings, architecture.pooling, architecture.sharpness, architecture.exclusive)
+    head = RegionHead(
+        channels, findings, architecture.pooling, architecture.sharpness, architecture.exclusive, architecture.bias
+    )
     return FindingNet(backbone, head, architecture.frozen, architecture.trained_blocks)
 
 

@@ -184,9 +184,12 @@ def read_model(table: Table) -> ModelTerms:
     width = table.whole("width", 32)
     pooling = cast(Pooling, table.text("pooling", "lse", choices=get_args(Pooling)))
     sharpness = table.number("sharpness", 4.0)
-    trained_blocks, exclusive = table.whole("trained_blocks", 0), table.flag("exclusive", False)
+    trained_blocks = table.whole("trained_blocks", 0)
+    exclusive, bias = table.flag("exclusive", False), table.flag("bias", True)
     with table.checked("backbone"):
-        architecture = Architecture(backbone, weights, frozen, width, pooling, sharpness, trained_blocks, exclusive)
+        architecture = Architecture(
+            backbone, weights, frozen, width, pooling, sharpness, trained_blocks, exclusive, bias
+        )
     size = table.whole("size", 192)
     mean, std = table.number("mean", 0.0 if pretrained else 0.5), table.number("std", 1.0 if pretrained else 0.25)
     with table.checked("size"):

@@ -84,7 +84,8 @@ def _all_cells(
     (out / "cells").mkdir(exist_ok=True)
     results: list[CellResult] = []
     for seed in options.of(study):
-        wanted = list(cells_of(seed, [one.name for one in first], options.modes, options.epsilons))
+        lone = [one.name for one in first] if study.compare.alone else []
+        wanted = list(cells_of(seed, lone, options.modes, options.epsilons))
         with stage_of(progress, f"Train and score, seed {seed}", len(wanted)) as advance:
             hospitals = _divided(study, data, seed, out / "work" / "hospitals", first)
             results += _seed(study, seed, wanted, images, hospitals, out, advance)
