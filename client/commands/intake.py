@@ -139,10 +139,12 @@ def pull_studies(
 @node.command()
 def receive(folder: Folder) -> None:
     """Listen for DICOM (C-STORE, C-ECHO) from the peers in intake.toml, until stopped by a signal."""
+    from ..audit_log import AuditLog
     from ..intake.drain import Draining
     from ..intake.opening import open_gate
     from ..intake.receiver import Receiver
     from ..intake.settings import IntakeSettings
+    from ..keys import open_node_key
     from ..spool import spool_of
     from ..store import Store
 
@@ -153,7 +155,7 @@ def receive(folder: Folder) -> None:
     with (
         open_gate(settings) as gate,
         Draining(lambda: Store.open(folder / "store"), spool, gate),
-        Receiver(spool, settings) as receiver,
+        Receiver(spool, settings, AuditLog(folder / "store", open_node_key(folder / "store"))) as receiver,
     ):
         _tell(f"{settings.ae_title} listens on {settings.listen} port {receiver.port}.")
         ended.wait()

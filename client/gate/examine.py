@@ -43,10 +43,9 @@ class Examined:
     """One file that may come in: whose it is, what it shows, and a small grey copy of its first frame.
 
     The identifiers are the hospital's own, for the store's encrypted rows. laterality: "L", "R", "B" or "". rows,
-    columns: stored pixels of one frame. acquired: the file's own date and time as text, or "". born: the patient's
-    birth date as the file gives it, or "". preview: as `pixels.preview` encodes it. original, content: what the file
-    was and what of it may be stored, where it was de-identified; else None and b"". masked: places blackened because
-    text was suspected there.
+    columns: stored pixels of one frame. acquired: the file's own date and time as text, or "". preview: as
+    `pixels.preview` encodes it. original, content: what the file was and what of it may be stored, where it was
+    de-identified; else None and b"". masked: places blackened because text was suspected there.
     """
 
     patient_issuer: str
@@ -62,7 +61,6 @@ class Examined:
     columns: int
     frames: int
     acquired: str
-    born: str
     preview: bytes = field(repr=False)
     original: Original | None = field(default=None, repr=False)
     content: bytes = field(default=b"", repr=False)
@@ -114,7 +112,6 @@ def examine(
         columns=header.columns,
         frames=header.frames,
         acquired=_acquired(dataset),
-        born=text(dataset, "PatientBirthDate", 16),
         preview=preview,
         original=original,
         content=stored,

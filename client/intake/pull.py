@@ -105,6 +105,7 @@ class _Pacs:
         self._longest = (settings.file_megabytes << 20) + _SLACK
         self._session = _session(settings, max(_LONGEST_ANSWER, self._longest))
         self._client: Any = DICOMwebClient(self._base, session=self._session)
+        self._client.set_http_retry_params(retry=False)
 
     def studies(self, filters: dict[str, str]) -> Iterator[str]:
         for found in self._pages(self._client.search_for_studies, search_filters=filters):
@@ -159,6 +160,8 @@ def _session(settings: IntakeSettings, longest: int) -> Any:
             options.update(stream=True, allow_redirects=False)
             options.setdefault("timeout", _SECONDS)
             answer = super().request(method, url, *more, **options)
+            if answer.is_redirect:
+                raise PullError("the PACS sends elsewhere", where=str(url).partition("?")[0], fix="correct dicomweb")
             data = bytearray()
             for piece in answer.iter_content(1 << 20):
                 data += piece

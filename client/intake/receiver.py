@@ -14,7 +14,9 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from socketserver import BaseServer
@@ -29,6 +31,7 @@ from pynetdicom.dsutils import create_file_meta
 from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]  made at run time
 from pynetdicom.transport import ThreadedAssociationServer
 
+from ..audit_log import Trail, Untraced
 from ..disk import DiskFullError
 from ..errors import NodeError
 from ..gate import SOP_CLASSES, TRANSFER_SYNTAXES
@@ -48,6 +51,7 @@ _PDU_BYTES, _LONGEST_PDU = 256 << 10, 1 << 20
 _LONGEST_COMMAND = 64 << 10
 # How long what this side wants to say may have to wait while nothing arrives.
 _LOOK_SECONDS = 0.005
+_REFUSAL_SECONDS, _MOST_REFUSALS = 600.0, 1000
 _HANDSHAKE_SECONDS, _NETWORK_SECONDS = 10.0, 60.0
 
 
@@ -57,7 +61,10 @@ class Receiver:
     Raises IntakeSettingsError when nobody may send, when a certificate cannot be used, or the address is taken.
     """
 
-    def __init__(self, spool: Spool, settings: IntakeSettings) -> None:
+    def __init__(self, spool: Spool, settings: IntakeSettings, trail: Trail | None = None) -> None:
+        """trail: where refusals are noted."""
+        self._trail = trail or Untraced()
+        self._noted: dict[tuple[str, str], float] = {}
         if not settings.peers:
             raise IntakeSettingsError(
                 "nobody may send to this node yet: peers is empty",
@@ -130,6 +137,18 @@ class Receiver:
             peer.address in ("", address) and ae_title in (None, peer.ae_title) for peer in self._settings.allowed
         )
 
+    def refused(self, address: str, ae_title: str = "") -> None:
+        """Note that a stranger was turned away: each at most once in ten minutes, so that no flood fills the log."""
+        now = time.monotonic()
+        if now - self._noted.get((address, ae_title), -_REFUSAL_SECONDS) < _REFUSAL_SECONDS:
+            return
+        if len(self._noted) >= _MOST_REFUSALS:
+            self._noted.clear()
+        self._noted[address, ae_title] = now
+        _log.warning("refused %s from %s: not among this node's peers", ae_title or "a connection", address)
+        with suppress(NodeError):  # a full disk must not keep strangers waiting
+            self._trail.append("refusal", "receiver", address=address, ae_title=ae_title)
+
     # ---- pynetdicom's events
 
     def _opened(self, event: Any) -> None:
@@ -144,7 +163,7 @@ class Receiver:
         title = str(association.requestor.primitive.calling_ae_title).strip()
         address = _address(association)
         if not self.admits(address, title):
-            _log.warning("refused %s from %s: not among this node's peers", title, address)
+            self.refused(address, title)
             # Rejected permanently, by the service user: calling AE title not recognised (PS3.8 table 9-21).
             association.acse.send_reject(0x01, 0x01, 0x03)
             association.kill()
@@ -176,7 +195,8 @@ class _Provider(DIMSEServiceProvider):
         answer.MessageID = answer.MessageIDBeingRespondedTo = request.MessageID
         answer.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
         answer.AffectedSOPClassUID = request.AffectedSOPClassUID
-        answer.Status, answer.ErrorComment = request.DataSet.settle()
+        answer.Status, comment = request.DataSet.settle()
+        answer.ErrorComment = cast(Any, comment)  # annotated as None alone
         self.send_msg(answer, context)
         return True
 
@@ -302,7 +322,7 @@ class _Server(ThreadedAssociationServer):
         """Whether to talk to this address at all, now."""
         address = _plain(client_address[0])
         if not self.receiver.admits(address):
-            _log.warning("refused a connection from %s: not among this node's peers", address)
+            self.receiver.refused(address)
             return False
         return len(self.active_associations) < 2 * self.receiver.associations
 

@@ -78,10 +78,10 @@ def test_a_worker_gets_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_the_gate_says_is_what_reading_in_this_process_says(gate: Gate) -> None:
-    content = dicom(PIXELS, ImageLaterality="R", PatientBirthDate="19700101")
+    content = dicom(PIXELS, ImageLaterality="R")
     found = gate.examine(content)
     assert found == InProcess().examine(content)
-    assert (found.laterality, found.born, found.rows, found.columns) == ("R", "19700101", 20, 30)
+    assert (found.laterality, found.rows, found.columns) == ("R", 20, 30)
     assert preview_image(found.preview).shape == (20, 30)
 
 

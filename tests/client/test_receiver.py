@@ -31,6 +31,7 @@ from pydicom.uid import (
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from medquorum.client.audit_log import AuditLog
 from medquorum.client.gate import Gate
 from medquorum.client.intake.drain import Draining, drain
 from medquorum.client.intake.receiver import Receiver
@@ -118,6 +119,17 @@ def test_strangers_are_rejected(spool: Spool, title: str, called: str, peers: tu
     with Receiver(spool, settings) as receiver, sending(receiver, title, called) as association:
         assert not association.is_established and association.is_rejected
     assert spool.waiting() == []
+
+
+def test_refusals_are_noted_once(spool: Spool, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    trail = AuditLog(tmp_path / "store", KEY)
+    with Receiver(spool, HOME, trail) as receiver:
+        for _ in range(3):
+            with sending(receiver, "STRANGER") as association:
+                assert association.is_rejected
+    (entry,) = list(trail.entries())
+    assert entry.kind == "refusal" and entry.what == {"address": "127.0.0.1", "ae_title": "STRANGER"}
 
 
 def test_an_address_that_nobody_may_send_from_is_not_talked_to(spool: Spool) -> None:
