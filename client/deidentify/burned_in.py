@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# The detector sees a frame at most this long; text that is legible at full size is, mostly, at this one.
-_LONGEST = 1920
+# The detector sees a frame at most this long: the larger it is made, the longer it takes and the more large text it
+# misses, the smaller, the more fine print.
+_LONGEST = 1280
 # Round a suspected place, as a share of its height: the detector's boxes cut the edges of letters.
 _MARGIN = 0.25
 _FEWEST_PIXELS = 16
