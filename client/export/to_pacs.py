@@ -51,23 +51,29 @@ class StoreDestination:
         # Two contexts, since a PACS chooses one transfer syntax of each: it takes RLE, or it is sent plain pixels.
         entity.add_requested_context(SegmentationStorage, RLELossless)
         entity.add_requested_context(SegmentationStorage, _PLAIN)
-        self._association: Association = entity.associate(
+        self._entity = entity
+        self._association = self._associate()
+
+    def _associate(self) -> Association:
+        pacs = self._pacs
+        association = self._entity.associate(
             pacs.host,
             pacs.port,
             ae_title=pacs.called,
             evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
             tls_args=(_context(pacs), pacs.host) if pacs.tls else None,
         )
-        if not self._association.is_established:
-            said = "refuses the association" if self._association.is_rejected else "cannot be reached"
+        if not association.is_established:
+            said = "refuses the association" if association.is_rejected else "cannot be reached"
             raise PacsError(
                 f"the PACS {said}",
                 where=self._where,
                 fix=f"check host and port, and that it knows {pacs.calling} and answers to {pacs.called}",
             )
-        if _status(self._association.send_c_echo()) != 0:
-            self.close()
+        if _status(association.send_c_echo()) != 0:
+            association.abort()
             raise PacsError("the PACS does not answer an echo", where=self._where, fix="ask the PACS's administrator")
+        return association
 
     @property
     def _where(self) -> str:
@@ -85,6 +91,9 @@ class StoreDestination:
         return False
 
     def save(self, made: Made) -> Proof:
+        if not self._association.is_established:
+            # Making an object of a large image takes longer than some PACS keep a silent association.
+            self._association = self._associate()
         dataset = self._sendable(made)
         status = _status(self._association.send_c_store(dataset))
         if status is None:

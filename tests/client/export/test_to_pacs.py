@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pydicom
 import pytest
@@ -29,6 +31,7 @@ REPORT, REGIONS = (
 class Archive:
     """A PACS in this process. status: its answer to every object; `after` objects it hangs up on the next one."""
 
+    server: Any = None
     port: int = 0
     status: int = 0
     after: int = 10**9
@@ -60,7 +63,7 @@ def archive(request) -> Iterator[Archive]:
     entity.add_supported_context(ComprehensiveSRStorage, ExplicitVRLittleEndian)
     entity.add_supported_context(SegmentationStorage, syntaxes)
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
-    made.port = server.server_address[1]
+    made.server, made.port = server, server.server_address[1]
     yield made
     server.shutdown()
 
@@ -77,6 +80,18 @@ def test_objects_arrive_whole_in_a_transfer_syntax_that_the_pacs_takes(archive):
     assert (segmentation.SOPInstanceUID, report.SOPInstanceUID) == (REGIONS.sop_uid, REPORT.sop_uid)
     assert (segmentation.pixel_array == sent.pixel_array).all()
     assert str(report.PatientName) == "Müller^Änne"
+
+
+def test_an_association_that_the_pacs_ended_in_silence_is_opened_again(archive):
+    destination = StoreDestination(archive.pacs())
+    assert destination.save(REGIONS) == "answered"
+    for association in archive.server.active_associations:
+        association.abort()
+    while destination._association.is_established:
+        time.sleep(0.01)
+    assert destination.save(REPORT) == "answered"
+    destination.close()
+    assert [one.Modality for one in archive.held] == ["SEG", "SR"]
 
 
 def test_small_packets_are_sent_at_once(archive):
