@@ -25,7 +25,7 @@ def blocks(language):
 def desk(tmp_path, monkeypatch):
     """A working directory with the folder `images` and the page's study.toml."""
     monkeypatch.chdir(tmp_path)
-    pictures(tmp_path / "images", patients=60)
+    pictures(tmp_path / "images", patients=48)
     table = tmp_path / "images" / "labels.csv"
     table.write_text(table.read_text().replace("spot", "opacity"))
     (study,) = blocks("toml")
