@@ -6,6 +6,7 @@ import csv
 import logging
 from pathlib import Path
 
+import hospitals
 import pytest
 from phi_files import CHARACTER_SETS, Mark, Marked, haystack, marked_file, surviving
 from pydicom.uid import (
@@ -16,14 +17,20 @@ from pydicom.uid import (
 )
 from sqlalchemy import func, select
 
+from medquorum.client.annotations import Annotation, new_id, utc_now
 from medquorum.client.deidentify import Keys, Profile, deidentify, file_bytes
 from medquorum.client.deidentify.table import table
-from medquorum.client.gate import Gate
+from medquorum.client.export.research import write_research
+from medquorum.client.export.results import Models, gather
+from medquorum.client.gate import Gate, InProcess
 from medquorum.client.intake import import_dicom
 from medquorum.client.node import Node
 from medquorum.client.pixels import open_dicom
 from medquorum.client.policy import Policy
 from medquorum.client.store import schema
+from medquorum.models.parameters import to_vector
+from medquorum.privacy import wire
+from medquorum.privacy.messages import Greeting, Invitation, Step
 
 KEYS = Keys(b"a node's secret of 32 bytes long.")
 ZOO = Path(__file__).resolve().parents[4] / "shared" / "data" / "dicom_zoo"
@@ -148,6 +155,34 @@ def test_the_node_keeps_and_says_nothing_marked(tmp_path: Path, gate: Gate, capl
         node.store.erase(patient)
         with node.store._vault.transaction() as connection:  # pyright: ignore[reportPrivateUsage]
             assert connection.scalar(select(func.count()).select_from(schema.originals)) == 0
+
+
+def test_what_leaves_the_node_holds_nothing_marked(tmp_path: Path) -> None:
+    marked = marked_file("gb18030")
+    (tmp_path / "ward").mkdir()
+    (tmp_path / "ward" / "1.dcm").write_bytes(marked.content)
+    release = hospitals.make_release()
+    plan = hospitals.make_plan(release, {"a": 5, "b": 8}, quorum=1)
+    said: list[bytes] = []
+    with hospitals.make_node(tmp_path / "node", "a", patients=4, held_out=2, epsilon_cap=500.0) as node:
+        import_dicom(node.store, tmp_path / "ward", InProcess())
+        row = node.store.instances()[-1]
+        reading = Annotation(
+            new_id(), row.id, 0, "reader", utc_now(), None, None, (("nodule", "present"),), (), 1, 1.0, None
+        )
+        node.store.annotate(reading)
+        said.append(node.answer("query", wire.encode(Greeting())))
+        said.append(node.answer("query", wire.encode(Invitation(wire.encode(plan), *release.to_bytes()))))
+        assert row.id in {record.instance for record in node.store.frozen(plan.hash)}  # it takes part
+        values = to_vector(release.network().trainable()).numpy().astype("<f4").tobytes()
+        said.append(node.answer("train", wire.encode(Step(plan.hash, "update", 1, 1, values, b""))))
+        assert len(said[-1]) > 1000
+        told = gather(node.store, Models(node.releases), [row]).results[row.id]
+        for form in ("csv", "coco"):
+            made = write_research(tmp_path / form, form, told, findings=True, regions=True)
+            said += [path.read_bytes() for path in made]
+        assert any(row.id.encode() in text for text in said)
+    assert named(surviving(marked.marks, b"\n".join(said))) == []
 
 
 @pytest.mark.skipif(not ZOO.is_dir(), reason=f"the DICOM zoo is not at {ZOO}")
