@@ -107,15 +107,18 @@ def erase(
     identity = NetworkSettings(folder, open_node_key(folder / "store")).identity()
     with Store.open(folder / "store") as store:
         ledger = Ledger.open(folder / "ledger.sqlite", store.setting("site"))
-        found = find(store, patient, issuer)
-        images = len(store.instances(patient=found))
-        if not yes and not typer.confirm(f"Destroy {images} images and everything said about patient {found}?"):
-            raise typer.Abort
-        gone = store.erase(found)
+        # Its certificate again, where a power cut or a full disk came between the erasure and it.
+        gone = store.erasure(patient)
+        if gone is None:
+            found = find(store, patient, issuer)
+            images = len(store.instances(patient=found))
+            if not yes and not typer.confirm(f"Destroy {images} images and everything said about patient {found}?"):
+                raise typer.Abort
+            gone = store.erase(found)
         links, head = len(ledger.book().links), ledger.head().hash
         statement = statement_of(store.setting("site"), gone, links, head)
         path = write_certificate(certify(identity, statement), folder / FOLDER)
-    typer.echo(f"Patient {found} is erased: {gone.instances} images, {gone.events} events. Certificate: {path}")
+    typer.echo(f"Patient {gone.patient} is erased: {gone.instances} images, {gone.events} events. Certificate: {path}")
     typer.echo("What was released about the patient stays released and charged. Older backups still hold the key:")
     typer.echo("make a new backup and destroy the old ones, or give this certificate to node restore --erased.")
 

@@ -79,6 +79,10 @@ def check(
 @service.command()
 def install(
     folder: Folder,
+    work: Annotated[str, typer.Argument(help="What is kept running: run, receive, watch or realtime.")] = "run",
+    writes: Annotated[
+        list[Path] | None, typer.Option(help="Another folder that it may write to, such as the one that is watched.")
+    ] = None,
     run_as: Annotated[str, typer.Option(help="The user as whom a system unit runs the node.")] = "medquorum",
     user: Annotated[bool, typer.Option("--user", help="A unit of your own instead, without root.")] = False,
     credential: Annotated[
@@ -90,11 +94,11 @@ def install(
     """Write a hardened systemd unit for the node and have systemd check it."""
     from ..operations import service as units
 
-    unit = units.Unit(folder.absolute(), "" if user else run_as, credential=credential)
+    unit = units.Unit(folder.absolute(), "" if user else run_as, work, tuple(writes or ()), credential)
     typer.echo(f"{units.install(unit, out)}: written, and systemd finds no fault in it.")
     if start:
         units.start(unit)
-        typer.echo("The node is running, and starts with the machine.")
+        typer.echo(f"{unit.name} is running, and starts with the machine.")
     else:
         typer.echo("Next:\n" + "\n".join(f"    {command}" for command in units.following(unit)))
 

@@ -28,7 +28,7 @@ def init(
     delta: Annotated[float, typer.Option(help="Largest delta that one plan may have.")] = 1e-4,
 ) -> None:
     """Lay out a node: its encrypted store, privacy ledger, policy file and keys. Nothing leaves this machine."""
-    from ..keys import open_node_key
+    from ..keys import key_path, open_node_key
     from ..node import Node
     from .settings import NetworkSettings
 
@@ -36,7 +36,9 @@ def init(
     settings = NetworkSettings(folder, open_node_key(folder / "store"))
     settings.create_keys()
     _say(f"Node for {site} in {folder}. Its identity in six words:\n\n    {_words(settings)}\n")
-    _say(f"Read {folder / 'policy.toml'} and change what this site allows. Keep a copy of {folder / 'store/node.key'}.")
+    _say(
+        f"Read {folder / 'policy.toml'} and change what this site allows. Keep a copy of {key_path(folder / 'store')}."
+    )
     _say(f"Next: medquorum node enrol HOST:PORT --authority authority.pem --folder {folder}")
 
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from ..errors import NodeError
 from ..keys import CREDENTIAL, sync_folder
 
-UNIT = "medquorum-node.service"
+# What a unit may keep running: the commands of `medquorum node` that stay until they are stopped.
+WORKS = ("run", "receive", "watch", "realtime")
 SYSTEM = Path("/etc/systemd/system")
 
 # Options that any manager, a user's too, can apply without further rights.
@@ -62,26 +63,35 @@ class ServiceError(NodeError):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What the unit is about. user: as whom a system unit runs ("" for a user's own unit). program: the command before
-    `node run`. credential: a key encrypted by systemd-creds, instead of the key's file."""
+    """What the unit is about. user: as whom a system unit runs ("" for a user's own unit). work: which of `WORKS`.
+    writes: folders besides the node's own that it may write to. credential: a key encrypted by systemd-creds, instead
+    of the key's file. program: how medquorum is called."""
 
     folder: Path
     user: str
-    program: tuple[str, ...] = (sys.executable, "-m", "medquorum")
+    work: str = "run"
+    writes: tuple[Path, ...] = ()
     credential: Path | None = None
+    program: tuple[str, ...] = (sys.executable, "-m", "medquorum")
+
+    @property
+    def name(self) -> str:
+        """The unit file's name."""
+        return "medquorum-node.service" if self.work == "run" else f"medquorum-{self.work}.service"
 
     def text(self) -> str:
         """The unit file."""
-        start = " ".join(_quoted(word) for word in (*self.program, "node", "run", "--folder", str(self.folder)))
+        start = " ".join(_quoted(word) for word in (*self.program, "node", self.work, "--folder", str(self.folder)))
         own = [f"User={self.user}", *_SYSTEM_ONLY.splitlines()] if self.user else []
         if self.user:
-            own.append(f"ReadWritePaths={_quoted(str(self.folder))}")
+            places = (self.folder, *self.writes)
+            own.append(f"ReadWritePaths={' '.join(_quoted(str(place)) for place in places)}")
         if self.credential is not None:
             own.append(f"LoadCredentialEncrypted={CREDENTIAL}:{self.credential}")
         target = "multi-user.target" if self.user else "default.target"
         lines = [
             "[Unit]",
-            "Description=medquorum node (research use, not a medical device)",
+            f"Description=medquorum node {self.work} (research use, not a medical device)",
             *(["After=network-online.target", "Wants=network-online.target"] if self.user else []),
             "StartLimitIntervalSec=0",
             "",
@@ -107,12 +117,14 @@ def install(unit: Unit, folder: Path | None = None) -> Path:
     An older one is replaced. Raises ServiceError when the node's folder or the user is not there, the node is not the
     user's, the file cannot be written, or systemd finds a fault; what was there before is left then.
     """
+    if unit.work not in WORKS:
+        raise ServiceError(f"node {unit.work} does not stay running", fix=f"choose one of {', '.join(WORKS)}")
     if not (unit.folder / "policy.toml").is_file():
         raise ServiceError("the folder holds no node", where=str(unit.folder), fix="medquorum node init first")
     if unit.user:
         _require_owner(unit)
-    target = (folder or (SYSTEM if unit.user else _user_folder())) / UNIT
-    beside = target.parent / f".new-{os.getpid()}" / UNIT
+    target = (folder or (SYSTEM if unit.user else _user_folder())) / unit.name
+    beside = target.parent / f".new-{os.getpid()}" / unit.name
     try:
         beside.parent.mkdir(parents=True)
         beside.write_text(unit.text(), encoding="utf-8")
@@ -145,7 +157,7 @@ def check(unit: Path, user: bool) -> None:
             env=os.environ | ({"XDG_RUNTIME_DIR": runtime} if user else {}),
         )
     # Of a fault in another unit of this machine it speaks as well; only ours counts, or that it could not look.
-    ours = [line for line in done.stderr.splitlines() if UNIT in line or line.startswith("Failed to initialize")]
+    ours = [line for line in done.stderr.splitlines() if unit.name in line or line.startswith("Failed to initialize")]
     if ours:
         raise ServiceError(f"systemd finds a fault in the unit ({ours[0]})", where=str(unit), fix=_REPORT)
 
@@ -156,13 +168,13 @@ _REPORT = "correct what it names (the user, the path of the program), or report 
 def following(unit: Unit) -> list[str]:
     """What to type next."""
     if unit.user:
-        return ["systemctl daemon-reload", f"systemctl enable --now {UNIT}"]
+        return ["systemctl daemon-reload", f"systemctl enable --now {unit.name}"]
     name = pwd.getpwuid(os.getuid()).pw_name
     # Without lingering a user's units end when the user logs out.
     return [
         f"sudo loginctl enable-linger {name}",
         "systemctl --user daemon-reload",
-        f"systemctl --user enable --now {UNIT}",
+        f"systemctl --user enable --now {unit.name}",
     ]
 
 

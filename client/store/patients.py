@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from ..annotations import new_id, utc_now
 from ..errors import StoreError
-from .coding import microseconds, pack, unpack
+from .coding import microseconds, moment, pack, unpack
 from .events import NewEvent, append, opened
-from .rows import ConsentKind, Erasure, PatientRow
+from .rows import ChainHead, ConsentKind, Erasure, PatientRow
 from .schema import assets, events, identifiers, instances, originals, patients, series, studies
 from .sealing import Seal
 from .tracing import note
@@ -281,3 +281,12 @@ def erase(vault: Vault, patient: str) -> Erasure:
     vault.files.remove(files)
     vault.overwrite_deleted()
     return Erasure(patient, now, len(images), lost, head)
+
+
+def erasure(vault: Vault, connection: Connection, patient: str) -> Erasure | None:
+    """See Store.erasure."""
+    row = connection.execute(select(events).where(events.c.kind == "erasure", events.c.target == patient)).one_or_none()
+    if row is None:
+        return None
+    plain = unpack(opened(vault, connection, row))
+    return Erasure(patient, moment(row.at), plain["instances"], plain["events"], ChainHead(row.seq, row.hash))

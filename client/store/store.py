@@ -13,18 +13,17 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from ..annotations import Annotation, Proposal
-from ..audit_log import AuditHead, AuditLog, Trail, Untraced, this_user
 from ..errors import AnnotationError, StoreError
 from . import events, freezing, instances, labels, patients, quarantining, reviews, schema, tracing
 from .desk import DeskView
 from .founding import FIXED, found, unlocked
 from .labels import LabelView
+from .overseen import Overseen
 from .rows import (
     ChainHead,
     ConsentKind,
     Eligibility,
     Erasure,
-    Figures,
     FrozenRecord,
     InstanceRow,
     NewInstance,
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from ..deidentify.original import Original
 
 
-class Store:
+class Store(Overseen):
     """A node's store in one folder, open in one process at a time; its methods may be called from several threads.
 
     Every method that writes has made its change durable when it returns, or has changed nothing when it raises.
@@ -46,7 +45,7 @@ class Store:
     """
 
     def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+        super().__init__(vault)
         with closed_on_failure(vault):
             with vault.transaction() as connection:
                 kept = {row.name: row.value for row in connection.execute(select(schema.settings))}
@@ -387,33 +386,7 @@ class Store:
         """Destroy an item in quarantine."""
         quarantining.end(self._vault, identifier, "deleted")
 
-    # ---- the event chain and the audit log
-
-    @property
-    def trail(self) -> Trail:
-        """Where what is done on this node is noted: its audit log, or nothing in a simulation."""
-        return self._vault.audit or Untraced()
-
-    def audit_head(self) -> AuditHead | None:
-        """The audit log's head as the database remembers it, for `AuditLog.verify`."""
-        with self._vault.transaction() as connection:
-            return tracing.remembered(connection)
-
-    def begin_audit_again(self, log: AuditLog) -> Path | None:
-        """Put a broken audit log aside as evidence and begin a new one that says so; returns where the old one lies."""
-        with self._vault.transaction() as connection:
-            aside = log.begin_again(this_user())
-            tracing.remember_anew(connection, log.head())
-        return aside
-
-    def figures(self, release: str | None) -> Figures:
-        """How much is stored, proposed (by `release`), reviewed and held in quarantine."""
-        with self._vault.transaction() as connection:
-            return reviews.figures(connection, release)
-
-    def settle(self) -> None:
-        """Bring everything committed into the database's file, so that the files alone are the whole store."""
-        self._vault.overwrite_deleted()
+    # ---- the event chain
 
     def head(self) -> ChainHead:
         """The end of the event chain, for others to remember."""

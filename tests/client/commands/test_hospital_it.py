@@ -68,7 +68,7 @@ def test_they_lead_to_a_node_that_is_well(
     said = capsys.readouterr().out
     assert "south is on this node's roster" in said and said.count("Read these six words") == 1
     assert "failed" not in said
-    assert (tmp_path / "units" / service.UNIT).is_file()
+    assert (tmp_path / "units" / "medquorum-node.service").is_file()
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:

@@ -112,6 +112,9 @@ def test_an_erasure_is_certified_and_the_ledger_stays(node: Path, tmp_path: Path
     said = json.loads(run(capsys, "verify-erasure", kept, "--folder", node, "--json"))
     assert (said["site"], said["images"], said["ledger_links"], said["checked_store"]) == ("north", 1, 1, True)
     assert "no such patient" in run(capsys, "erase", "north-1", "--yes", "--folder", node, status=1)
+    certificate.unlink()  # as if the power had gone before it was written
+    run(capsys, "erase", said["patient"], "--folder", node)
+    assert certificate.read_text() == kept.read_text()
     kept.write_text(kept.read_text().replace('"images": 1', '"images": 0'))
     assert "changed after it was signed" in run(capsys, "verify-erasure", kept, status=1)
     kept.write_text("{}")

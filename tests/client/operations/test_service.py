@@ -23,7 +23,7 @@ from medquorum.client.network.settings import NetworkSettings
 from medquorum.client.node import Node
 from medquorum.client.operations import service
 from medquorum.client.operations.running import Status, status
-from medquorum.client.operations.service import UNIT, ServiceError, Unit, install
+from medquorum.client.operations.service import ServiceError, Unit, install
 
 analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
 
@@ -34,6 +34,9 @@ def node(tmp_path: Path) -> Path:
     Node.create(folder, "north").close()
     NetworkSettings(folder, open_node_key(folder / "store")).create_keys()
     return folder
+
+
+UNIT = "medquorum-node.service"
 
 
 def values(unit: str) -> dict[str, str]:
@@ -58,6 +61,10 @@ def test_a_unit_of_ones_own_is_written_checked_and_replaced(node: Path, tmp_path
     assert target.read_text() == before and [path.name for path in target.parent.iterdir()] == [UNIT]
     install(Unit(node, "", credential=tmp_path / "key.cred"), tmp_path / "units")
     assert "LoadCredentialEncrypted=medquorum-node-key:" in target.read_text()
+    other = install(Unit(node, "", "receive"), tmp_path / "units")
+    assert other.name == "medquorum-receive.service" and command(other)[3:5] == ["node", "receive"]
+    with pytest.raises(ServiceError, match="does not stay running"):
+        install(Unit(node, "", "init"), tmp_path / "units")
 
 
 @analyze
@@ -70,9 +77,10 @@ def test_a_system_unit_is_hardened(node: Path, tmp_path: Path, monkeypatch: pyte
         install(Unit(node, "medquorum"), tmp_path / "units")
     assert "chown -R medquorum:" in refused.value.fix
     monkeypatch.setattr(service, "_require_owner", lambda unit: None)
-    target = install(Unit(node, "medquorum"), tmp_path / "units")
+    target = install(Unit(node, "medquorum", writes=(Path("/srv/in box"),)), tmp_path / "units")
     said = values(target.read_text())
-    assert said["User"] == "medquorum" and said["ReadWritePaths"] == f'"{str(node).replace("%", "%%")}"'
+    assert said["User"] == "medquorum"
+    assert said["ReadWritePaths"] == f'"{str(node).replace("%", "%%")}" "/srv/in box"'
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(target)], capture_output=True, text=True
     )
