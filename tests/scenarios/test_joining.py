@@ -177,10 +177,18 @@ def test_hospitals_join_by_the_commands_and_train(tmp_path: Path, running: list[
     release = checkpoint.load(Path(result["release"]))
     assert release.card.training[-1].aggregation == "secure"
 
+    # What was agreed and charged is noted, and a running node says how it stands.
+    east = ("--folder", folders["east"], "--json")
+    noted, stands = start("node", "audit", "list", *east), start("node", "status", *east)
+    kinds = [entry["kind"] for entry in json.loads(done(noted))["entries"]]
+    assert kinds.count("agreement") == 1 and kinds.count("charge") == 1
+    standing = json.loads(done(stands))
+    assert standing["running"] is not None and standing["last_contact"] and standing["figures"]["reviewed"] == 7
+
     # Again: the same release. Another plan under the same name: refused, with what to do. And what stands where.
-    again, standing = start(*train), start("coordinator", "status", "--folder", coordinator, "--json")
+    again, standing_runs = start(*train), start("coordinator", "status", "--folder", coordinator, "--json")
     assert result["release"] in done(again)
-    status = json.loads(done(standing))
+    status = json.loads(done(standing_runs))
     assert status["serving"] is True and [one["state"] for one in status["runs"]] == ["finished"]
     plan.write_text(PLAN.replace("rounds = 1", "rounds = 2"))
     assert "--run" in refused(2, *train)
