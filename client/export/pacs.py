@@ -86,6 +86,8 @@ def find_pacs(node: Path, name: str) -> Pacs:
         )
     entry = table.table(name)
     authority, password_file = entry.text("authority", ""), entry.text("password_file", "")
+    if authority and not Path(authority).is_file():
+        raise ExportRequestError("there is no such certificate", where=authority, fix=f"correct pacs.{name}.authority")
     pacs = Pacs(
         name=name,
         host=entry.text("host", ""),

@@ -21,7 +21,7 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # pyright: ignore[reportAttributeAccessIssue]  made at import
 
 from .destination import Proof
-from .errors import NotTakenError, PacsError
+from .errors import ExportRequestError, NotTakenError, PacsError
 from .objects import Made
 from .pacs import Pacs
 
@@ -149,4 +149,9 @@ def _without_delay(event: Event) -> None:
 
 
 def _context(pacs: Pacs) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=None if pacs.authority is None else str(pacs.authority))
+    try:
+        return ssl.create_default_context(cafile=None if pacs.authority is None else str(pacs.authority))
+    except (OSError, ssl.SSLError) as fault:
+        raise ExportRequestError(
+            f"the certificate cannot be used ({fault})", where=str(pacs.authority), fix="give a certificate in PEM"
+        ) from fault

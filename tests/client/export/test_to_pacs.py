@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +23,7 @@ from medquorum import cli
 from medquorum.client.export.errors import ExportRequestError, NotTakenError, PacsError
 from medquorum.client.export.pacs import Pacs
 from medquorum.client.export.to_pacs import StoreDestination
+from medquorum.privacy.certificates import issue, make_authority
 
 REPORT, REGIONS = (
     WORKSHOP.make(kind, make_result(MODEL), ORIGINAL, with_regions=True) for kind in ("findings", "regions")
@@ -43,7 +46,17 @@ class Archive:
 
 @pytest.fixture
 def archive(request) -> Iterator[Archive]:
-    syntaxes = getattr(request, "param", [RLELossless, ExplicitVRLittleEndian])
+    with running(getattr(request, "param", [RLELossless, ExplicitVRLittleEndian])) as made:
+        yield made
+
+
+@pytest.fixture
+def archive_of():
+    return running
+
+
+@contextmanager
+def running(syntaxes: list[str], context: ssl.SSLContext | None = None) -> Iterator[Archive]:
     made = Archive()
 
     def store(event: evt.Event) -> int:
@@ -62,7 +75,9 @@ def archive(request) -> Iterator[Archive]:
     entity.add_supported_context(Verification)
     entity.add_supported_context(ComprehensiveSRStorage, ExplicitVRLittleEndian)
     entity.add_supported_context(SegmentationStorage, syntaxes)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    server = entity.start_server(
+        ("127.0.0.1", 0), block=False, ssl_context=context, evt_handlers=[(evt.EVT_C_STORE, store)]
+    )
     made.server, made.port = server, server.server_address[1]
     yield made
     server.shutdown()
@@ -99,6 +114,24 @@ def test_small_packets_are_sent_at_once(archive):
     connection = destination._association.dul.socket.socket
     assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
     destination.close()
+
+
+def test_tls_is_spoken_to_the_one_whose_certificate_is_known(archive_of, tmp_path):
+    for name in ("hospital", "other"):
+        (tmp_path / name).mkdir()
+        make_authority(tmp_path / name, name)
+    issued = issue(tmp_path / "hospital", "archive", ("127.0.0.1",))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(issued.certificate, issued.key)
+    with archive_of([RLELossless], context) as archive:
+        destination = StoreDestination(archive.pacs(tls=True, authority=issued.authority))
+        assert destination.save(REGIONS) == "answered"
+        destination.close()
+        with pytest.raises(PacsError, match="cannot be reached"):
+            StoreDestination(archive.pacs(tls=True, authority=tmp_path / "other" / "authority.pem"), seconds=3.0)
+        (tmp_path / "none.pem").write_text("no certificate")
+        with pytest.raises(ExportRequestError, match="cannot be used"):
+            StoreDestination(archive.pacs(tls=True, authority=tmp_path / "none.pem"))
 
 
 @pytest.mark.parametrize(
