@@ -19,7 +19,7 @@ def review(
 ) -> None:
     """Serve the review page to this machine's browser, and nobody else, until stopped by a signal."""
     from ..audit_log import this_user
-    from ..desk.serving import DeskServer
+    from ..desk.serving import DeskServer, announcement
     from ..errors import StoreBusyError
     from ..releases import Releases
     from ..store import Store
@@ -38,8 +38,3 @@ def review(
         typer.echo(f"Reading the worklist of {store.count()} images …", err=True)
         desk.prepare()
         desk.run(lambda: typer.echo(announcement(desk.address())))
-
-
-def announcement(address: str) -> str:
-    """What is printed once the page is served."""
-    return f"Open this address in a browser on this machine; it works once:\n\n    {address}\n"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
+from ..audit_log import this_user
 from ..errors import NodeError
 from ..releases import Releases
 from ..store import Store
@@ -66,6 +68,23 @@ class DeskServer:
         if self._thread is not None:
             self._thread.join()
         self._socket.close()
+
+
+@contextmanager
+def served_beside(store: Store, releases: Releases, folder: Path, port: int) -> Generator[DeskServer, None, None]:
+    """The desk of this machine's user beside other work with the store, for as long as the block runs."""
+    server = DeskServer(store, releases, folder, this_user(), port)
+    server.prepare()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def announcement(address: str) -> str:
+    """What is printed once the pages are served."""
+    return f"Open this address in a browser on this machine; it works once:\n\n    {address}\n"
 
 
 def _listen(port: int) -> socket.socket:

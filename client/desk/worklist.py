@@ -1,9 +1,9 @@
 """The worklist: which study a reader sees first. Pure.
 
-The order is the reader's convenience and selects nothing by itself. What a plan may train on must not let one patient
-displace another (docs/decisions/worklist.md): a threshold on the released model's own uncertainty is a rule for each
-image by itself, arrival and chance do not depend on the data at all, whereas stopping after the N most uncertain
-would. `selection` says which of these a query amounts to.
+The order is the reader's convenience. What a plan trains on is what has been read, and that must not let one patient
+displace another (docs/decisions/worklist.md): a list without a threshold, read to its end, selects everybody, and one
+with a threshold on the released model's uncertainty selects by a rule for each image by itself; whoever stops before
+the end, in whichever order, lets patients share places. `selection` says what a query amounts to.
 
 Studies whose proposal is hidden must not betray it by their place. They borrow the score of another study, drawn by
 their id, and pass every filter on scores.
@@ -21,7 +21,7 @@ from ..annotations import State
 Order = Literal["uncertainty", "disagreement", "urgency", "random", "arrival"]
 Status = Literal["unread", "begun", "read", "not_asked"]
 Filter = Literal["all", "open", "unread", "begun", "read", "not_asked"]
-Selection = Literal["independent", "per_image", "depends"]
+Selection = Literal["everybody", "per_image", "chosen"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 
@@ -116,11 +116,11 @@ def matches(entry: Entry, query: Query) -> bool:
 
 
 def selection(query: Query) -> Selection:
-    """What reading from the top of this list and stopping anywhere does to what may be trained on: it is independent of
-    the images, it follows a rule for each image by itself, or (`depends`) it depends on the other patients."""
-    if query.order in ("random", "arrival"):
-        return "per_image" if query.uncertain_from > 0.0 else "independent"
-    return "depends"
+    """What reading this list to its end selects for training: everybody, images by a rule for each by itself, or what a
+    person looked for."""
+    if query.find.strip():
+        return "chosen"
+    return "per_image" if query.uncertain_from > 0.0 else "everybody"
 
 
 def neighbours(entries: Sequence[Entry], study: str, query: Query) -> tuple[str | None, str | None]:

@@ -29,6 +29,7 @@ async function load(offset) {
     if (number !== asked) return;
     found = answer;
     draw();
+    performance.mark("rows");
   } catch (fault) {
     say(fault.message, "fault");
   }
@@ -114,7 +115,8 @@ async function start() {
     fill();
     draw();
   };
-  const known = await startShell(first, () => {});
+  // What another window, or this browser before it was closed, had to say may change the list.
+  const known = await startShell(first, () => load(found.offset));
   if (!known) return;
   release = known.release;
   fill();

@@ -32,8 +32,8 @@ def test_the_worklist_is_ordered_filtered_and_cut(desk: Desk) -> None:
     assert len({row["study"] for row in [*found["rows"], *rest]}) == 10
     assert [row["patient"] for row in desk.client.get("/api/worklist?show=all&find=p5").json()["rows"]] == ["P5"]
     assert [row["modality"] for row in desk.client.get("/api/worklist?show=not_asked").json()["rows"]] == ["CT"]
-    assert found["selection"] == "depends"
-    assert desk.client.get("/api/worklist?order=random").json()["selection"] == "independent"
+    assert found["selection"] == "everybody"
+    assert desk.client.get("/api/worklist?from=0.5").json()["selection"] == "per_image"
 
 
 @pytest.mark.parametrize("asked", ["order=x", "show=x", "from=x", "from=nan", "offset=-1", "limit=1e9", "offset=٣"])

@@ -1,4 +1,4 @@
-"""The order of the worklist, what it shows, and what stopping anywhere would select."""
+"""The order of the worklist, what it shows, and what reading it to its end selects."""
 
 from __future__ import annotations
 
@@ -74,16 +74,18 @@ def test_random_order_does_not_depend_on_scores_or_arrival() -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        (Query("random"), "independent"),
-        (Query("arrival"), "independent"),
+        (Query("random"), "everybody"),
+        (Query("uncertainty", "unread"), "everybody"),
         (Query("random", uncertain_from=0.4), "per_image"),
-        (Query("uncertainty"), "depends"),
-        (Query("uncertainty", uncertain_from=0.4), "depends"),
-        (Query("disagreement"), "depends"),
+        (Query("uncertainty", uncertain_from=0.4), "per_image"),
+        (Query("arrival", find="P1"), "chosen"),
+        (Query("arrival", find=" "), "everybody"),
     ],
-    ids=lambda value: value if isinstance(value, str) else f"{value.order}-{value.uncertain_from}",
+    ids=lambda value: (
+        value if isinstance(value, str) else f"{value.order}-{value.show}-{value.uncertain_from}-{bool(value.find)}"
+    ),
 )
-def test_stopping_anywhere_selects(query: Query, said: str) -> None:
+def test_reading_to_the_end_selects(query: Query, said: str) -> None:
     assert selection(query) == said
 
 
