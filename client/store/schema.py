@@ -48,7 +48,7 @@ settings = Table(
     Column("value", String, nullable=False),
 )
 
-# wrapped_key: the patient's data key under the node's key; NULL once erased. merged_into always names a patient who
+# wrapped_key: the patient's data key under the node's secret; NULL once erased. merged_into always names a patient who
 # is not merged further.
 patients = Table(
     "patients",

@@ -58,7 +58,7 @@ def _joined(*parts: bytes) -> bytes:
 
 
 class Keyring:
-    """What is derived from the node's key: the database's key, the data keys' wrapping, the look-up hashes."""
+    """What is derived from the node's secret: the database's key, the data keys' wrapping, the look-up hashes."""
 
     def __init__(self, key: NodeKey) -> None:
         self.database = key.derive("database")
