@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .encoding import file_bytes, file_parts
+from .encoding import file_bytes
 from .engine import Deidentification, Deidentified, deidentify
 from .keys import SECRET_BYTES, Keys
 from .original import Original
@@ -19,5 +19,4 @@ __all__ = [
     "ProfileError",
     "deidentify",
     "file_bytes",
-    "file_parts",
 ]

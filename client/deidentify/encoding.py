@@ -31,23 +31,18 @@ _LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN
 
 def file_bytes(dataset: Dataset) -> bytes:
     """A data set with its file meta information as a DICOM file (PS3.10), in its own transfer syntax; preamble zero."""
-    return b"".join(file_parts(dataset))
-
-
-def file_parts(dataset: Dataset) -> list[bytes]:
-    """`file_bytes` in pieces, to be written one after the other; the pixels are the data set's own bytes."""
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     encoding = syntax.is_implicit_VR, syntax.is_little_endian
     if not encoding[1] or dataset.original_encoding != encoding:
         out = BytesIO()
         dcmwrite(out, dataset, enforce_file_format=True)
-        return [out.getvalue()]
+        return out.getvalue()
     meta = DicomBytesIO()
     meta.is_little_endian, meta.is_implicit_VR = True, False
     write_file_meta_info(meta, dataset.file_meta, enforce_standard=True)
     parts = [_PREAMBLE, meta.getvalue()]
     _data_set(parts, dataset, encoding[0])
-    return parts
+    return b"".join(parts)
 
 
 def _data_set(parts: list[bytes], dataset: Dataset, implicit: bool) -> None:
