@@ -106,3 +106,16 @@ def test_labels_alone_or_masks_teach_the_map_to_point(pooling: str, drawn: bool)
     maps = head(features).maps[::2, 0].flatten(1)
     hits = regions[::2, 0].flatten(1).gather(1, maps.argmax(dim=1, keepdim=True)).mean()
     assert float(hits) > 0.9
+
+
+def test_a_head_may_go_without_its_bias() -> None:
+    from dataclasses import replace
+
+    from medquorum.models.network import build
+
+    from .conftest import SMALL
+
+    net = build(replace(SMALL, bias=False), findings=2, seed=1)
+    assert [name for name, _ in net.head.named_parameters()] == ["map.weight"]
+    net.head.start_at_zero()
+    assert not net(torch.rand(1, 1, 32, 32)).logits.any()

@@ -86,6 +86,19 @@ def test_figures_follow_from_the_cells(finished):
     )
 
 
+def test_no_hospital_trains_alone_where_the_study_says_so(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(running, "_seed", lambda study, seed, wanted, *rest: asked.extend(wanted) or [])
+    study = tiny(tmp_path)
+    for alone in (True, False):
+        asked.clear()
+        out = tmp_path / f"out-{alone}"
+        out.mkdir()
+        one = dataclasses.replace(study, compare=dataclasses.replace(study.compare, alone=alone))
+        running._all_cells(one, None, out, OPTIONS, lambda event: None)
+        assert {cell.kind for cell in asked} == ({"pooled", "federated", "alone"} if alone else {"pooled", "federated"})
+
+
 def test_damaged_images_are_counted_and_left_out(finished):
     comparison, _, _ = finished
     assert comparison.left_out > 0
