@@ -144,9 +144,13 @@ def run(
     realtime: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Also answer viewers here; see medquorum node realtime.")
     ] = "",
+    review: Annotated[
+        int, typer.Option(metavar="PORT", help="Also serve the review page here; see medquorum node review.")
+    ] = 0,
 ) -> None:
     """Stay connected to the coordinator and answer its messages, until stopped by a signal."""
     from ..answering import reply
+    from ..desk.serving import announcement, served_beside
     from ..intake.drain import Draining
     from ..intake.opening import open_gate
     from ..intake.settings import IntakeSettings
@@ -177,7 +181,10 @@ def run(
             open_gate(IntakeSettings.of(folder)) as gate,
             Draining(opened.store, spool_of(folder), gate),
             serving(folder, gate, lambda: nullcontext(opened.store), realtime, ()) if realtime else nullcontext(),
+            served_beside(opened.store, opened.releases, folder, review) if review else nullcontext() as desk,
         ):
+            if desk is not None:
+                _say(announcement(desk.address()))
             resident.run()
 
 

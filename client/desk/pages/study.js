@@ -17,7 +17,7 @@ const desk = {study: null, findings: [], place: 0, finding: 0, chosen: -1, readi
 const effort = {actions: 0, seconds: 0, last: performance.now()};
 const view = {heat: false, opacity: 0.5, compare: false, maps: new Map()};
 const drafts = (image) => `medquorum-draft:${image}`;
-const left = new Set(); // studies that the reader has gone on from
+const left = new Set(); // images and studies that the reader has gone on from
 let opened = "";
 
 const current = new Viewer(document.querySelector("#current .canvases"), readouts);
@@ -104,7 +104,7 @@ async function open(id, place = null) {
   editing.settle();
   keepDraft();
   const found = await fetchStudy(id, studyQuery());
-  left.delete(id);
+  for (const gone of [id, ...found.images.map((image) => image.id)]) left.delete(gone);
   desk.study = found;
   desk.findings = found.release?.findings ?? [];
   desk.finding = 0;
@@ -169,8 +169,9 @@ async function go(id) {
 
 // The next image of this study that is asked for and not read; then the next study.
 async function onward() {
-  const next = desk.study.images.findIndex((image, place) => place > desk.place && !image.not_asked && !image.at);
-  if (next > 0) return desk.openImage(next);
+  left.add(desk.reading.image.id);
+  const next = desk.study.images.findIndex((image) => !image.not_asked && !image.at && !left.has(image.id));
+  if (next >= 0) return desk.openImage(next);
   left.add(desk.study.study);
   let {after} = desk.study;
   // What was fetched ahead may date from before an earlier study of this window was stored as read.

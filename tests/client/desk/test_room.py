@@ -5,15 +5,22 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from hospitals import RIGHTS, make_release
+from typer.testing import CliRunner
 
 from medquorum.client.annotations import Mask, Proposal, Region, new_id, utc_now
+from medquorum.client.commands import node as cli
 from medquorum.client.desk.room import ReadingRoom
-from medquorum.client.errors import StoreError
+from medquorum.client.desk.saying import Action
+from medquorum.client.desk.serving import DeskServer, served_beside
+from medquorum.client.desk.worklist import Query
+from medquorum.client.errors import NodeError, StoreBusyError, StoreError
 from medquorum.client.node import Node
 from medquorum.client.propose import propose
+from medquorum.client.store import Store
 
 from .conftest import Desk, fill, new_image
 
@@ -136,8 +143,6 @@ def test_two_readers_do_not_touch_each_other(desk: Desk) -> None:
     image = desk.images[5]
     other = ReadingRoom(desk.node.store, desk.node.releases, "bert")
     desk.say(desk.action(image))
-    from medquorum.client.desk.saying import Action
-
     other.say(Action.model_validate(desk.action(image, states={"nodule": "absent"})))
     assert [(one.reader, one.supersedes) for one in desk.node.store.history(image)] == [("anna", None), ("bert", None)]
     shown = image_of(desk, 5)
@@ -230,8 +235,6 @@ def test_heatmaps_come_over_the_whole_image(desk: Desk) -> None:
 def test_releases_patients_and_images_change_under_an_open_desk(tmp_path: Any) -> None:
     with Node.create(tmp_path / "node", "A", held_out_share=0.0, simulation=RIGHTS) as node:
         room = ReadingRoom(node.store, node.releases, "anna")
-        from medquorum.client.desk.worklist import Query
-
         everything = Query("arrival", "all")
         assert room.worklist(everything, 0, 9)["rows"] == []
         assert room.about()["release"] is None
@@ -275,3 +278,22 @@ def test_releases_patients_and_images_change_under_an_open_desk(tmp_path: Any) -
         assert room.study(study, everything, False)["images"][0]["withheld"] == "held_out"
         node.store.erase(p1)
         assert room.worklist(everything, 0, 9)["all"] == 1
+
+
+def test_the_desk_is_served_beside_other_work_with_the_store(desk: Desk) -> None:
+    with served_beside(desk.node.store, desk.node.releases, desk.node.folder, 0) as server:
+        answer = httpx.get(server.address(), follow_redirects=True)
+        assert answer.status_code == 200
+        assert "text/html" in answer.headers["content-type"]
+        with pytest.raises(NodeError, match="cannot be listened on"):
+            DeskServer(desk.node.store, desk.node.releases, desk.node.folder, "anna", server.port)
+        desk.node.store.verify()
+
+
+def test_a_store_that_another_process_has_says_what_to_do(tmp_path: Any) -> None:
+    Node.create(tmp_path / "node", "A").close()
+    with Store.open(tmp_path / "node" / "store"):
+        found = CliRunner().invoke(cli, ["review", "--folder", str(tmp_path / "node"), "--port", "0"])
+    assert isinstance(found.exception, StoreBusyError)
+    assert "node run" in found.exception.fix
+    assert "--review" in found.exception.fix
