@@ -28,6 +28,10 @@ from .warm import warm
 def main(seconds: float, memory: int) -> None:
     """Serve requests; `seconds` of processor time are the most that one may take, `memory` the most bytes."""
     source, answers = _take_pipes()
+    # Stopping the node by a terminal or by systemd signals every process; the file at hand is to be finished, and the
+    # end of the pipe is what ends a worker.
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stop, signal.SIG_IGN)
     warm()
     level = enter(memory)
     send(answers, asdict(level))

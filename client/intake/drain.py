@@ -108,6 +108,8 @@ class Draining:
                 if str(fault) != told:
                     _log.error("%s", fault)
                     told = str(fault)
+            except Exception:  # a fault of ours: said in full, and what waits still waits
+                _log.exception("taking files in failed; they wait in the spool")
             self._ending.wait(_PAUSE_SECONDS)
 
     def _once(self) -> None:

@@ -94,18 +94,18 @@ def test_stored_values_come_back_bit_for_bit(gate: Gate) -> None:
 
 
 def test_many_threads_share_a_few_workers() -> None:
-    contents = [dicom(PIXELS, number) for number in range(20)]
+    contents = [dicom(PIXELS, number) for number in range(12)]
     found: dict[int, str] = {}
-    with Gate(workers=2, files_per_worker=8) as gate:  # and each is replaced several times on the way
+    with Gate(workers=2, files_per_worker=5) as gate:  # and each is replaced several times on the way
         threads = [
             threading.Thread(target=lambda n=n: found.__setitem__(n, gate.examine(contents[n]).patient_id))
-            for n in range(20)
+            for n in range(12)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert found == {n: f"P{n}" for n in range(20)}
+    assert found == {n: f"P{n}" for n in range(12)}
 
 
 # ---- workers that are lost
@@ -158,6 +158,17 @@ def test_an_idle_worker_that_was_killed_costs_no_file() -> None:
         os.kill(worker._process.pid, signal.SIGKILL)  # pyright: ignore[reportPrivateUsage]
         worker._process.wait()  # pyright: ignore[reportPrivateUsage]
         alive(gate)
+
+
+def test_stopping_the_node_lets_workers_finish() -> None:
+    """A terminal and systemd signal every process of a service; the file at hand must not count as a killer."""
+    with Gate(workers=1) as gate:
+        gate.level()
+        (worker,) = gate._idle  # pyright: ignore[reportPrivateUsage]
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(worker._process.pid, number)  # pyright: ignore[reportPrivateUsage]
+        alive(gate)
+        assert gate._idle == [worker]  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_file_that_needs_more_memory_than_there_is_ends_in_a_reason() -> None:

@@ -402,6 +402,26 @@ def test_a_full_store_leaves_everything_in_the_spool(
     assert drain(store, spool, gate).imported == 1
 
 
+def test_an_unexpected_fault_does_not_end_the_draining(
+    store: Store, gate: Gate, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.put("somewhere", b"not DICOM")
+    calls = [0]
+    settled = threading.Event()
+
+    def failing(waiting: Spool) -> list[str]:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise RuntimeError("a fault of ours")
+        return Spool.waiting(waiting)
+
+    monkeypatch.setattr(spool, "waiting", lambda: failing(spool))
+    with Draining(store, spool, gate, lambda _: settled.set()):
+        assert settled.wait(20)
+    assert calls[0] > 1
+    assert [row.code for row in store.quarantined()] == ["not-dicom"]
+
+
 def test_a_process_without_the_store_waits_until_it_is_free(tmp_path: Path, gate: Gate, spool: Spool) -> None:
     with Receiver(spool, HOME) as receiver, sending(receiver) as association:
         assert association.send_c_store(image()).Status == 0
