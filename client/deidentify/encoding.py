@@ -66,13 +66,15 @@ def _head(tag: int, vr: str, length: int, implicit: bool) -> bytes:
 
 def _as_read(parts: list[bytes], element: RawDataElement, implicit: bool) -> None:
     value = element.value or b""
+    # pydicom reads pixels of VR UN as the dictionary's "OB or OW"; compressed ones are OB (PS3.5 section A.4).
+    vr = (element.VR or "").split(" or ")[0]
     if element.length == _UNDEFINED:  # encapsulated pixels, and sequences of VR UN: items, then a delimiter
-        parts += (_head(element.tag, element.VR or "", _UNDEFINED, implicit), value, _DELIMITER)
-    elif len(value) > 0xFFFF and not implicit and element.VR not in _LONG_VRS:
+        parts += (_head(element.tag, vr, _UNDEFINED, implicit), value, _DELIMITER)
+    elif len(value) > 0xFFFF and not implicit and vr not in _LONG_VRS:
         # Too long for its VR's length field; UN has a longer one (PS3.5 section 6.2.2).
         parts += (_head(element.tag, "UN", len(value), implicit), value)
     else:
-        parts += (_head(element.tag, element.VR or "", len(value), implicit), value)
+        parts += (_head(element.tag, vr, len(value), implicit), value)
 
 
 def _sequence(parts: list[bytes], element: DataElement, implicit: bool) -> None:

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import hospitals
+import numpy as np
 import pytest
 from phi_files import CHARACTER_SETS, Mark, Marked, haystack, marked_file, surviving
 from pydicom.uid import (
@@ -25,7 +26,7 @@ from medquorum.client.export.results import Models, gather
 from medquorum.client.gate import Gate, InProcess
 from medquorum.client.intake import import_dicom
 from medquorum.client.node import Node
-from medquorum.client.pixels import open_dicom
+from medquorum.client.pixels import UnreadableError, image_header, open_dicom, stored_frame
 from medquorum.client.policy import Policy
 from medquorum.client.store import schema
 from medquorum.models.parameters import to_vector
@@ -206,3 +207,24 @@ def test_what_the_zoo_lists_as_identifying_is_gone() -> None:
             text = haystack(file_bytes(done))
             assert not [name for name in names if name.encode() in text], entry["file"]
     assert looked_at > 20
+
+
+@pytest.mark.skipif(not ZOO.is_dir(), reason=f"the DICOM zoo is not at {ZOO}")
+def test_pixels_of_the_zoo_are_what_they_were() -> None:
+    compared = 0
+    for path in sorted((ZOO / "image").rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        try:
+            dataset = open_dicom(content)
+            header = image_header(dataset)
+            before, space = stored_frame(dataset, header, 0)
+        except UnreadableError:
+            continue
+        if "SOPInstanceUID" not in dataset:
+            continue
+        again = open_dicom(cleaned(content))
+        after, space_after = stored_frame(again, image_header(again), 0)
+        assert image_header(again) == header and space_after == space, path.name
+        np.testing.assert_array_equal(after, before, path.name)
+        compared += 1
+    assert compared > 35
