@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from ..audit_log import this_user
 from ..deidentify.original import Original
@@ -16,6 +17,7 @@ from ..store import InstanceRow, Store
 from .destination import Destination, Proof
 from .errors import ExportError, PacsError
 from .heatmaps import Heatmaps
+from .identity import geometry_of
 from .journal import Journal
 from .objects import Made, What, Workshop
 from .results import Gathered, Models, Result, Silent, gather
@@ -199,6 +201,7 @@ class _Run:
             with_regions=with_regions,
             signature=None if signed is None else self.journal.sign(key, *signed),
             predecessors=() if earlier is None else (earlier,),
+            geometry=None if kind == "findings" else self._geometry(result, original),
             maps=self._maps(result) if kind == "heatmaps" else None,
         )
         if made is None:
@@ -226,6 +229,9 @@ class _Run:
         self.account.saved[made.kind] = self.account.saved.get(made.kind, 0) + 1
         self.account.proofs[proof] = self.account.proofs.get(proof, 0) + 1
         self.account.signed += signed is not None
+
+    def _geometry(self, result: Result, original: Original) -> Dataset | None:
+        return geometry_of(original, lambda: self.store.content(result.instance.id))
 
     def _maps(self, result: Result) -> NDArray[np.float32]:
         if self.heatmaps is None:

@@ -6,19 +6,27 @@ record of what the file stated when it was received.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
+
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
 from pydicom.valuerep import DA, TM
 
 from ..deidentify.original import Original
 
 _SEXES = ("M", "F", "O")
+_SLICES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
+_GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 
 
-def evidence(original: Original) -> Dataset:
+def evidence(original: Original, geometry: Dataset | None = None) -> Dataset:
     """The header of the original image, as far as a result must repeat it.
 
     Dates and times that are none, and a sex that DICOM does not know, are left empty: what a result states must be
     valid wherever it goes. Text is written in UTF-8 (ISO_IR 192), since findings and readers have names of their own.
+    geometry: the image's place in space (`geometry_of`), None without one.
     """
     made = Dataset()
     made.SpecificCharacterSet = "ISO_IR 192"
@@ -37,7 +45,23 @@ def evidence(original: Original) -> Dataset:
     made.ReferringPhysicianName = original.referring_physician_name
     if original.study_description:
         made.StudyDescription = original.study_description
+    if geometry is not None:
+        made.FrameOfReferenceUID, made.PositionReferenceIndicator = original.frame_of_reference_uid, ""
+        for keyword in _GEOMETRY:
+            setattr(made, keyword, geometry[keyword].value)
     return made
+
+
+def geometry_of(original: Original, content: Callable[[], bytes]) -> Dataset | None:
+    """Where a single slice lies in its original frame of reference, by the stored file's header.
+
+    content: reads that file; called only for slices that have a frame of reference. None for all other images, and for
+    slices that do not state all of it. De-identification leaves these values as they are, except the frame's UID.
+    """
+    if original.sop_class_uid not in _SLICES or not original.frame_of_reference_uid:
+        return None
+    header = dcmread(BytesIO(content()), specific_tags=list(_GEOMETRY), stop_before_pixels=True)
+    return header if all(header.get(keyword) not in (None, "") for keyword in _GEOMETRY) else None
 
 
 def _valid(text: str, kind: type[DA] | type[TM]) -> str:

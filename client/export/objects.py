@@ -92,6 +92,7 @@ class Workshop:
         signature: Signature | None = None,
         predecessors: Sequence[str] = (),
         maps: NDArray[np.float32] | None = None,
+        geometry: Dataset | None = None,
     ) -> Made | None:
         """One object of a result; None where there is none of this kind to make (regions of a result without any).
 
@@ -100,7 +101,7 @@ class Workshop:
         for a heatmap.
         """
         try:
-            return self._made(kind, result, original, with_regions, signature, predecessors, maps)
+            return self._made(kind, result, original, with_regions, signature, predecessors, maps, geometry)
         except (KeyError, ValueError, TypeError, AttributeError) as fault:
             # highdicom and pydicom raise these for an original that cannot be referred to, or whose values are none.
             raise ExportError(
@@ -118,8 +119,9 @@ class Workshop:
         signature: Signature | None,
         predecessors: Sequence[str],
         maps: NDArray[np.float32] | None,
+        geometry: Dataset | None,
     ) -> Made | None:
-        header = evidence(original)
+        header = evidence(original, geometry)
         signed = None if signature is None or not result.reviewed else signature
         key = self.key(kind, result, with_regions, None if signed is None else (signed.name, signed.organisation))
         names = self._names(kind, original, key, *predecessors)

@@ -1,7 +1,8 @@
 """DICOM Segmentation objects (PS3.3 section A.51) of regions and of heatmaps: FRACTIONAL, PROBABILITY, RLE.
 
 A parametric map would need a frame of reference, which a radiograph lacks; a fractional segmentation lies on the pixels
-of the image that it references and needs none. One frame for each segment, in the segments' order.
+of the image that it references and needs none. A slice that lies in one keeps its place there. One frame for each
+segment, in the segments' order.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _segmentation(
     at = result.at.astimezone()
     reader = person_name(result.observer.name) if isinstance(result.observer, Person) else None
     made = Segmentation(
-        source_images=[_stand_in(evidence)],
+        source_images=[evidence if "FrameOfReferenceUID" in evidence else _stand_in(evidence)],
         pixel_array=pixels,
         segmentation_type=SegmentationTypeValues.FRACTIONAL,
         fractional_type=SegmentationFractionalTypeValues.PROBABILITY,
@@ -167,7 +168,7 @@ def _segmentation(
 
 
 def _stand_in(evidence: Dataset) -> Dataset:
-    """The original image as a radiograph, since highdicom wants a frame of reference or one frame of some other kinds.
+    """The image as a radiograph: of some other kinds highdicom wants a frame of reference, or a single frame.
 
     Only its size and identifiers go into the segmentation, and `_refer` puts its own class back.
     """

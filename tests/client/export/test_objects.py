@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 
 from medquorum.client.annotations import STATES, Box, Mask, Region
 from medquorum.client.export.errors import ExportError
+from medquorum.client.export.identity import geometry_of
 from medquorum.client.export.objects import KINDS
 from medquorum.client.export.reading_back import check
 from medquorum.client.export.results import PRIVATE_SCHEME, Device, Person, Place, Said
@@ -90,7 +91,7 @@ def results(draw):
     )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(results(), st.booleans(), st.sampled_from([None, SIGNATURE]))
 def test_whatever_is_said_stands_in_the_objects_and_is_the_same_each_time(result, with_regions, signature):
     original = ULTRASOUND if result.instance.frames > 1 else ORIGINAL
@@ -255,6 +256,44 @@ def test_values_that_are_none_are_left_empty():
     report = opened(make("findings", make_result(), odd))
     assert not report.PatientBirthDate and not report.StudyTime and not report.PatientSex
     assert not opened(make("regions", make_result(), odd)).PatientOrientation
+
+
+def slice_header(**changes):
+    header = pydicom.Dataset()
+    header.ImagePositionPatient, header.ImageOrientationPatient = [-10, 20, 33.5], [1, 0, 0, 0, 1, 0]
+    header.PixelSpacing, header.SliceThickness = [0.5, 0.5], 3
+    for keyword, value in changes.items():
+        setattr(header, keyword, value)
+    return header
+
+
+def part10(header, sop_class):
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.SOPClassUID, header.SOPInstanceUID = sop_class, "1.2"
+    header.file_meta.MediaStorageSOPClassUID, header.file_meta.MediaStorageSOPInstanceUID = sop_class, "1.2"
+    target = io.BytesIO()
+    header.save_as(target, enforce_file_format=True)
+    return target.getvalue()
+
+
+def test_a_slice_keeps_its_place_in_the_original_frame_of_reference(tmp_path):
+    mr = replace(ORIGINAL, sop_class_uid=KINDS_OF_IMAGE["mr"][0], modality="MR", frame_of_reference_uid="1.2.77")
+    content = part10(slice_header(), mr.sop_class_uid)
+    made = make("regions", make_result(), mr, geometry=geometry_of(mr, lambda: content))
+    dataset = opened(made)
+    assert dataset.FrameOfReferenceUID == "1.2.77"
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        assert list(frame.PlanePositionSequence[0].ImagePositionPatient) == [-10, 20, 33.5]
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == [0.5, 0.5]
+    assert make("regions", make_result(), mr, geometry=geometry_of(mr, lambda: content)).data == made.data
+    if has_validator():
+        (tmp_path / "x.dcm").write_bytes(made.data)
+        assert dicom_errors(tmp_path / "x.dcm") == []
+    incomplete = part10(slice_header(SliceThickness=None), mr.sop_class_uid)
+    assert geometry_of(mr, lambda: incomplete) is None
+    assert geometry_of(ORIGINAL, lambda: pytest.fail("a radiograph has no place in space")) is None
 
 
 KINDS_OF_IMAGE = {
