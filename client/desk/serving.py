@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Callable, Generator
@@ -54,6 +55,10 @@ class DeskServer:
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until a signal ends it. ready: called once connections are accepted by the listener."""
+        # Uvicorn ends on a signal and then raises it once more, for whoever handled it before: that is us, so that the
+        # caller closes the store.
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ending, lambda *_: None)
         ready()
         self._server.run(sockets=[self._socket])
 

@@ -33,19 +33,21 @@ function keyName(event) {
 
 // Fill the help overlay and show it.
 export function showHelp(dialog, commands, enabled, enable) {
-  const rows = commands
-    .filter(({word}) => word)
-    .map(({keys, word}) =>
-      el("tr", {}, el("th", {scope: "row"}, ...keys.flatMap((key) => [el("kbd", {}, key === " " ? "Space" : key), " "])), el("td", {}, t(word))));
+  const words = new Map();
+  for (const {keys, word} of commands) words.set(word, [...(words.get(word) ?? []), ...keys]);
+  const rows = [...words].map(([word, keys]) => {
+    const shown = keys.flatMap((key) => [el("kbd", {}, key.replace("Arrow", "")), " "]);
+    return el("tr", {}, el("th", {scope: "row"}, ...shown), el("td", {}, t(word)));
+  });
   const box = el("input", {type: "checkbox", id: "single-keys"});
   box.checked = enabled();
   box.addEventListener("change", () => enable(box.checked));
   dialog.replaceChildren(
+    el("button", {type: "button", class: "close", onclick: () => dialog.close()}, t("close")),
     el("h2", {id: "help-title"}, t("help_title")),
     el("p", {}, t("help_mouse")),
     el("table", {}, el("tbody", {}, ...rows)),
     el("p", {}, el("label", {for: "single-keys"}, box, " ", t("single_keys"))),
-    el("button", {type: "button", onclick: () => dialog.close()}, t("close")),
   );
   if (!dialog.open) dialog.showModal();
 }
