@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..models.checkpoint import Release
+from .compare.features import may_pool
 from .errors import StudyRefusedError
 from .report import figures
 from .study import Study
@@ -41,7 +42,8 @@ def row_bytes(study: Study, release: Release) -> int:
     import torch
 
     with torch.inference_mode():
-        return 2 * net.features(torch.zeros(1, 1, size, size)).numel()
+        features = net.features(torch.zeros(1, 1, size, size))
+    return 4 * features.shape[1] if may_pool(study, release) else 2 * features.numel()
 
 
 def memory_of(study: Study, release: Release, images: int) -> int:
