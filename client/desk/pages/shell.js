@@ -32,19 +32,23 @@ export async function startShell(changed, saved) {
   const chooser = byId("language");
   for (const one of languages()) chooser.append(el("option", {value: one, lang: one === "zh" ? "zh-Hans" : one}, t(`language_${one}`)));
   chooser.value = currentLanguage();
+  let found = null;
+  const who = () => {
+    if (found) byId("reader").textContent = t("reads_at", {reader: found.reader, site: found.site});
+  };
   chooser.addEventListener("change", () => {
     setLanguage(chooser.value);
     saveState();
+    who();
     changed();
   });
-  let found;
   try {
     found = await about();
   } catch (fault) {
     say(fault.message, "fault");
     return null;
   }
-  byId("reader").textContent = t("reads_at", {reader: found.reader, site: found.site});
+  who();
   startQueue(found.reader, (next) => {
     state = next;
     saveState();
