@@ -35,6 +35,8 @@ def tabulate(
     rows = [_row(key, found, seeds, baseline) for key, found in sorted(keys.items(), key=_order)]
     some = next(iter(baseline.values()), None)
     names = list(dict.fromkeys(one.cell.site for one in results if one.cell.site))
+    if not names and some is not None:  # no hospital trained alone
+        names = [one.name for one in some.own]
     return Comparison(
         study=study.name,
         description=study.description,
