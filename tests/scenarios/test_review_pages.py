@@ -1,0 +1,280 @@
+"""The review pages in a real browser: pixels to the bit, 50,000 studies, accessibility, both languages, one origin."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browsers import chromium, watched
+from dicom_files import dicom
+from hospitals import RIGHTS, make_release
+from playwright.sync_api import Browser, Page, expect
+
+from medquorum.client.desk.frames import read_frame, window_table
+from medquorum.client.desk.serving import DeskServer
+from medquorum.client.node import Node
+from medquorum.client.propose import propose
+from medquorum.client.store import InstanceRow, NewInstance
+from medquorum.client.store.desk import Changes, DeskRow, DeskView
+
+pytestmark = pytest.mark.slow
+
+MANY = 50_000
+ROWS, COLUMNS = 300, 240
+PIXELS = np.random.default_rng(5).integers(-800, 3000, (ROWS, COLUMNS)).astype(np.int16)
+PADDED = np.where(PIXELS < -700, -800, PIXELS).astype(np.int16)
+FILES = [
+    dicom(PIXELS, 0, WindowCenter="600", WindowWidth="1500"),
+    dicom(PIXELS, 1, WindowCenter="-300.5", WindowWidth="700.25", RescaleSlope="0.37", RescaleIntercept="-512.5"),
+    dicom(PADDED, 2, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=-800),
+]
+NAMES = ("P0", "P0", '<script>alert("name")</script><img src=x onerror=alert(1)>')
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser, None, None]:
+    """A headless Chromium."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Generator[Node, None, None]:
+    """Three studies of two patients, one of whom has markup for a name."""
+    folder = tmp_path_factory.mktemp("pages") / "node"
+    with Node.create(folder, "A", held_out_share=0.0, simulation=RIGHTS) as made:
+        release = make_release()
+        made.releases.adopt(release)
+        for number, (name, content) in enumerate(zip(NAMES, FILES, strict=True)):
+            uids = f"1.2.{number}", f"1.2.{number}.1", f"1.2.{number}.1.1"
+            taken = f"202601{number + 1:02}"
+            place = ROWS, COLUMNS, 1, taken, f"{number}.dcm", "dicom", content
+            made.store.add(NewInstance("H", name, *uids, "DX", "CHEST", "PA", "", *place))  # pyright: ignore[reportArgumentType]
+        propose(made.store, release)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def served(node: Node) -> Generator[DeskServer, None, None]:
+    """The node's desk, served from this process."""
+    server = DeskServer(node.store, node.releases, node.folder, "anna", 0)
+    server.prepare()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, served: DeskServer) -> Generator[Page, None, None]:
+    """A page inside, on the worklist; nothing may go wrong on it and no request may leave its origin."""
+    context = browser.new_context(locale="en-GB", viewport={"width": 1200, "height": 800})
+    made = context.new_page()
+    seen = watched(made)
+    made.goto(served.address())
+    made.goto(f"http://127.0.0.1:{served.port}/?order=arrival&show=all")
+    made.wait_for_selector("body[data-ready]")
+    yield made
+    context.close()
+    assert seen == []
+
+
+def open_study(page: Page, row: int) -> None:
+    """Open the study of a row of the worklist and wait for its image."""
+    page.locator("#rows a").nth(row).click()
+    expect(page.locator("#current canvas.image")).to_have_attribute("data-ready", "true", timeout=15_000)
+
+
+def canvas(page: Page) -> tuple[np.ndarray, float, int, int]:
+    """The red, green, blue and alpha of the image's canvas, its zoom, and the stored pixel in its left upper corner."""
+    page.wait_for_timeout(150)
+    width, height, data, zoom, x, y = page.evaluate(
+        """() => {
+          const canvas = document.querySelector("#current canvas.image");
+          const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          let text = "";
+          for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
+          const view = ["zoom", "x", "y"].map((one) => Number(canvas.dataset[one]));
+          return [canvas.width, canvas.height, btoa(text), ...view];
+        }"""
+    )
+    found = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+    return found, zoom, int(x), int(y)
+
+
+def shown_image(page: Page) -> np.ndarray:
+    """The image's 8-bit grey as it stands on the canvas at 1:1, and nothing but black around it."""
+    found, zoom, x, y = canvas(page)
+    assert zoom == 1.0
+    assert (x, y) < (0, 0), "the window is larger than the image, so that all of it is seen"
+    assert (found[..., 0] == found[..., 1]).all()
+    assert (found[..., 0] == found[..., 2]).all()
+    assert (found[..., 3] == 255).all()
+    grey = found[..., 0].copy()
+    image = grey[-y : -y + ROWS, -x : -x + COLUMNS].copy()
+    grey[-y : -y + ROWS, -x : -x + COLUMNS] = 0
+    assert not grey.any()
+    return image
+
+
+@pytest.mark.parametrize("row", range(len(FILES)))
+def test_canvas_pixels_equal_numpy_s_to_the_bit(page: Page, row: int) -> None:
+    open_study(page, row)
+    frame = read_frame(FILES[row], "dicom", 0)
+    place = frame.stored.astype(np.int32) - frame.low
+    page.keyboard.press("o")
+    stated = np.floor(frame.shown * 255.0 + 0.5).astype(np.uint8)
+    assert np.array_equal(shown_image(page), stated[place])
+    draw = np.random.default_rng(row)
+    for center, width in [*zip(draw.uniform(-900, 3000, 6), draw.uniform(1, 4000, 6), strict=True), (100.5, 1.0)]:
+        page.fill("#center", repr(float(center)))
+        page.fill("#width", repr(float(width)))
+        page.locator("#width").press("Tab")
+        assert np.array_equal(shown_image(page), window_table(frame, float(center), float(width))[place])
+    page.locator("#current canvas.over").focus()
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("i")
+    assert np.array_equal(shown_image(page), window_table(frame, 100.5, 1.0, inverted=True)[place])
+    page.keyboard.press("i")
+    page.keyboard.press("0")
+    assert np.array_equal(shown_image(page), stated[place])
+
+
+def test_dragging_changes_the_window_and_the_right_button_pans(page: Page) -> None:
+    open_study(page, 0)
+    page.keyboard.press("o")
+    before = shown_image(page)
+    box = page.locator("#current canvas.over").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y - 40, steps=5)
+    page.mouse.up()
+    assert not np.array_equal(shown_image(page), before)
+    assert float(page.input_value("#width")) == pytest.approx(1500 + 60 * 1500 / 400, rel=0.01)
+    assert float(page.input_value("#center")) == pytest.approx(600 - 40 * 1500 / 400, rel=0.01)
+    _, _, left, top = canvas(page)
+    page.mouse.move(x, y)
+    page.mouse.down(button="right")
+    page.mouse.move(x + 30, y + 20, steps=3)
+    page.mouse.up(button="right")
+    assert canvas(page)[1] == 1.0
+    assert canvas(page)[2:] == pytest.approx((left - 30, top - 20), abs=1)
+
+
+def test_pages_have_no_accessibility_violations_in_either_language(page: Page) -> None:
+    found: list[str] = []
+
+    def look(name: str) -> None:
+        for language in ("en", "zh"):
+            page.select_option("#language", language)
+            page.wait_for_timeout(300)
+            missing = [key for key in page.locator("body").inner_text().split() if key.startswith(("key_", "rule_"))]
+            result = Axe().run(page)
+            found.extend(f"{name} {language}: {one['id']}" for one in result.response["violations"])
+            found.extend(f"{name} {language}: no word {key}" for key in missing)
+        page.select_option("#language", "en")
+
+    look("worklist")
+    open_study(page, 1)
+    look("study")
+    page.keyboard.press("c")
+    expect(page.locator("#prior")).to_be_visible()
+    page.keyboard.press("h")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("r")
+    page.wait_for_timeout(500)
+    found.extend(f"with prior: {one['id']}" for one in Axe().run(page).response["violations"])
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    found.extend(f"help: {one['id']}" for one in Axe().run(page).response["violations"])
+    assert found == []
+
+
+def test_a_name_with_markup_is_text(page: Page) -> None:
+    expect(page.locator("#rows a").nth(2)).to_have_text(NAMES[2])
+    open_study(page, 2)
+    expect(page.locator("#patient")).to_have_text(NAMES[2])
+    assert page.evaluate("document.querySelectorAll('#patient *, body img').length") == 0
+
+
+def test_the_page_s_own_policy_stops_what_gets_in(page: Page) -> None:
+    stopped = page.evaluate(
+        """() => new Promise((done) => {
+          document.addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective));
+          try {
+            document.body.innerHTML += "<b>x</b>";
+            done("nothing");
+          } catch (fault) {
+            done(fault.name);
+          }
+        })"""
+    )
+    assert stopped in ("TypeError", "require-trusted-types-for")
+
+
+class ManyStudies(DeskView):
+    """Fifty thousand studies that are in no store: what the list costs is the list's own."""
+
+    def images(self, after: int = 0) -> list[DeskRow]:
+        """Rows as a store would give them."""
+        return [
+            DeskRow(
+                InstanceRow(
+                    f"{n:032x}", f"p{n}", f"1.{n}", "DX", "CHEST", "PA", "", 9, 9, 1, "png", f"{n}.png", n % 10 == 0
+                ),
+                f"s{n}",
+                "20260101",
+                n,
+            )
+            for n in range(after + 1, MANY + 1)
+        ]
+
+    def identities(self, wanted: Sequence[str]) -> dict[str, str]:
+        """A name for each."""
+        return {patient: f"Patient {patient}" for patient in wanted}
+
+    def changes(self, after: int = 0) -> Changes:
+        """One event, long ago."""
+        return Changes(1, False, (), ())
+
+
+def first_rows(page: Page) -> float:
+    """Milliseconds from asking for the worklist anew until its rows are there; the least of five."""
+    times: list[float] = []
+    for _ in range(5):
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        times.append(page.evaluate("performance.getEntriesByName('rows')[0].startTime"))
+    return min(times)
+
+
+def test_fifty_thousand_studies_are_there_about_as_soon_as_three(
+    browser: Browser, node: Node, served: DeskServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = browser.new_page()
+    few.goto(served.address())
+    monkeypatch.setattr(type(node.store), "desk", lambda store: ManyStudies(store._vault))
+    server = DeskServer(node.store, node.releases, tmp_path, "anna", 0)
+    server.prepare()
+    server.start()
+    try:
+        page = browser.new_page()
+        page.goto(server.address())
+        page.wait_for_selector("body[data-ready]")
+        assert page.locator("#rows tr").count() == 60
+        assert first_rows(page) < 4 * first_rows(few)
+        page.locator("#scroll").focus()
+        page.keyboard.press("End")
+        expect(page.locator("#rows tr[aria-current]")).to_be_visible()
+        page.fill("#find", "p49999")
+        expect(page.locator("#count")).to_contain_text(f"1 of {MANY}")
+        page.close()
+        few.close()
+    finally:
+        server.stop()
