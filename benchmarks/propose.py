@@ -24,8 +24,8 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from medquorum.client.inputs import Inputs
 from medquorum.client.gate import InProcess
+from medquorum.client.inputs import Inputs
 from medquorum.client.intake import Table, import_dicom, import_table
 from medquorum.client.propose import propose
 from medquorum.client.store import Store

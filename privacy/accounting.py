@@ -172,9 +172,11 @@ def plan_epsilon(plan: Plan) -> float:
         named = f"evaluations with noise multiplier {evaluation[0].noise_multiplier:.6g}"
     cost = max(cost, measured)
     if cost > plan.privacy.epsilon:
+        # Hardly any noise proves nothing at all, and then there is no epsilon that could be stated.
+        stated = f"state epsilon {math.ceil(cost * 1000) / 1000:g}, or " if math.isfinite(cost) else ""
         raise UnaccountableError(
             f"the plan states epsilon {plan.privacy.epsilon:g} but its {named} cost {cost:.4g} at delta {delta:g}",
             where=f"plan {plan.name!r}",
-            fix=f"state epsilon {math.ceil(cost * 1000) / 1000:g}, or calibrate the noise to the plan's epsilon",
+            fix=stated + "calibrate the noise to the plan's epsilon",
         )
     return cost

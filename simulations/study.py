@@ -7,7 +7,7 @@ unknown, missing or of the wrong type is a StudyError of one line that names the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
 
@@ -56,7 +56,7 @@ class Study:
     readers: ReaderTerms
     compare: Compare
     pretraining: Pretraining | None = None
-    days: DaysTerms = DaysTerms()
+    days: DaysTerms = field(default_factory=DaysTerms)
 
     @property
     def synthetic(self) -> bool:

@@ -44,6 +44,7 @@ def test_without_privacy_nothing_is_promised() -> None:
     assert lines(guarantee(bare)) == ["Mode none: nothing is private, and no real node takes part."]
 
 
-def test_a_plan_that_costs_more_than_it_states_promises_nothing() -> None:
-    with pytest.raises(UnaccountableError):
-        guarantee(dataclasses.replace(PLAN, privacy=make_privacy(noise_multiplier=0.01)))
+@pytest.mark.parametrize(("noise", "fix"), [(0.3, "state epsilon"), (1e-9, "Fix: calibrate the noise")])
+def test_a_plan_that_costs_more_than_it_states_promises_nothing(noise: float, fix: str) -> None:
+    with pytest.raises(UnaccountableError, match=fix):
+        guarantee(dataclasses.replace(PLAN, privacy=make_privacy(noise_multiplier=noise)))

@@ -20,7 +20,7 @@ from medquorum.server.errors import QuorumError
 from medquorum.server.outcome import Outcome
 from medquorum.simulations.engine import federate
 
-SITES = {"a": 4, "b": 3, "c": 4, "d": 3}
+SITES = {"a": 5, "b": 4, "c": 5, "d": 4}
 
 
 def nodes(folder: Path, policy: Policy = hospitals.OPEN_POLICY) -> dict[str, Path]:
