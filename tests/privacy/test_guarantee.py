@@ -44,7 +44,7 @@ def test_without_privacy_nothing_is_promised() -> None:
     assert lines(guarantee(bare)) == ["Mode none: nothing is private, and no real node takes part."]
 
 
-@pytest.mark.parametrize(("noise", "fix"), [(0.3, "state epsilon"), (1e-9, "Fix: calibrate the noise")])
+@pytest.mark.parametrize(("noise", "fix"), [(0.3, "Fix: state epsilon"), (1e-160, "Fix: calibrate the noise")])
 def test_a_plan_that_costs_more_than_it_states_promises_nothing(noise: float, fix: str) -> None:
     with pytest.raises(UnaccountableError, match=fix):
         guarantee(dataclasses.replace(PLAN, privacy=make_privacy(noise_multiplier=noise)))
