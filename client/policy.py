@@ -13,6 +13,7 @@ from typing import Any, get_args
 from ..errors import BadInputError, RefusedError
 from ..models.card import Backbone, ModelCard
 from ..privacy.plan import Mode, Plan
+from ..task import Task
 from .errors import NodeError
 
 
@@ -85,17 +86,20 @@ class Policy:
             f"the plan may spend epsilon {plan.privacy.epsilon:.4g} and this site's cap for one plan is "
             f"{self.plan_epsilon:.4g}",
         )
-        backbone = card.architecture.backbone
-        _allow(backbone in self.backbones, f"backbone {backbone!r} is not allowed here")
-        modality = plan.task.modality
-        _allow(not self.modalities or modality in self.modalities, f"modality {modality!r} is not allowed here")
-        for finding in plan.task.findings:
-            name = f"{finding.scheme}:{finding.code}"
-            _allow(not self.findings or name in self.findings, f"finding {name} is not allowed here")
+        self.check_model(card.architecture.backbone, plan.task)
         _allow(
             plan.quorum >= self.minimum_quorum,
             f"a quorum of {plan.quorum} is below this site's minimum of {self.minimum_quorum}",
         )
+
+    def check_model(self, backbone: str, task: Task) -> None:
+        """Raise PolicyError unless a network on this backbone for this task may be used here."""
+        _allow(backbone in self.backbones, f"backbone {backbone!r} is not allowed here")
+        modality = task.modality
+        _allow(not self.modalities or modality in self.modalities, f"modality {modality!r} is not allowed here")
+        for finding in task.findings:
+            name = f"{finding.scheme}:{finding.code}"
+            _allow(not self.findings or name in self.findings, f"finding {name} is not allowed here")
 
     def require_open(self, at: datetime) -> None:
         """Raise PolicyError unless training may begin at `at`, local time. The last minute of `hours` is outside."""

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from ..network.commands import node
-from . import auditing, export, intake, keeping, labels, quality, realtime, review, running
+from . import auditing, export, intake, keeping, labels, proposals, quality, realtime, review, running
 
-__all__ = ["auditing", "export", "intake", "keeping", "labels", "node", "quality", "realtime", "review", "running"]
+__all__ = [
+    "auditing",
+    "export",
+    "intake",
+    "keeping",
+    "labels",
+    "node",
+    "proposals",
+    "quality",
+    "realtime",
+    "review",
+    "running",
+]

@@ -156,6 +156,7 @@ def run(
     from ..intake.settings import IntakeSettings
     from ..node import Node
     from ..operations.running import Reporting
+    from ..proposing import Proposing
     from ..realtime.serving import serving
     from ..spool import spool_of
     from .contacting import Contacting
@@ -180,6 +181,7 @@ def run(
             Reporting(folder, opened.store),
             open_gate(IntakeSettings.of(folder)) as gate,
             Draining(opened.store, spool_of(folder), gate),
+            Proposing(opened.store, opened.releases),
             serving(folder, gate, lambda: nullcontext(opened.store), realtime, ()) if realtime else nullcontext(),
             served_beside(opened.store, opened.releases, folder, review) if review else nullcontext() as desk,
         ):
