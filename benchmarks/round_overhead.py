@@ -29,8 +29,8 @@ from hospitals import make_node, make_plan, make_privacy, make_release, make_tra
 
 from medquorum.client.policy import Policy
 from medquorum.models.parameters import to_vector
+from medquorum.privacy.certificates import Issued, issue, make_authority
 from medquorum.server.network import requests
-from medquorum.server.network.certificates import ServerCertificate, issue, make_authority
 from medquorum.server.network.superlink import LOOPBACK, SuperLink, environment, free_port, running
 from medquorum.server.run_folder import Settings
 from medquorum.simulations.engine.processes import Consorts, consortium, finished
@@ -157,7 +157,7 @@ class Stock:
 
 
 @contextlib.contextmanager
-def supernodes(link: SuperLink, folder: Path, certificate: ServerCertificate) -> Generator[None]:
+def supernodes(link: SuperLink, folder: Path, certificate: Issued) -> Generator[None]:
     """Four stock SuperNodes with keys of their own, admitted and running."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
