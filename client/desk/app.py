@@ -62,6 +62,9 @@ def desk_app(room: ReadingRoom, sessions: Sessions, hosts: Sequence[str]) -> ASG
         offset, limit = _whole(request, "offset", 0), min(_MOST_ROWS, _whole(request, "limit", 50))
         return JSONResponse(await run_in_threadpool(room.worklist, _query(request), offset, limit))
 
+    async def quarantine(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(room.quarantine))
+
     async def study(request: Request) -> Response:
         first = request.query_params.get("first") == "1"
         return JSONResponse(await run_in_threadpool(room.study, request.path_params["study"], _query(request), first))
@@ -85,11 +88,13 @@ def desk_app(room: ReadingRoom, sessions: Sessions, hosts: Sequence[str]) -> ASG
         routes=[
             Route("/", _page("worklist.html")),
             Route("/study", _page("study.html")),
+            Route("/quarantine", _page("quarantine.html")),
             Route("/enter", enter),
             Route("/leave", leave, methods=["POST"]),
             Route("/static/{name}", static),
             Route("/api/about", about),
             Route("/api/worklist", worklist),
+            Route("/api/quarantine", quarantine),
             Route("/api/study/{study}", study),
             Route("/api/image/{image}/{frame:int}", image),
             Route("/api/heatmap/{image}/{finding}", heatmap),

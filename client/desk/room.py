@@ -12,6 +12,7 @@ from ...errors import RefusedError
 from ...task import Task
 from ..annotations import Annotation, Box, Proposal, Region, utc_now
 from ..errors import NodeError
+from ..intake.quarantined import advice
 from ..propose import why_not_applicable
 from ..releases import Releases
 from ..store import Store
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ...models.checkpoint import Release
 
 Plain = dict[str, Any]
+MOST_QUARANTINED = 500
 
 
 class UnknownError(NodeError):
@@ -94,6 +96,21 @@ class ReadingRoom:
             "selection": selection(query),
             "rows": rows,
         }
+
+    def quarantine(self) -> Plain:
+        """What was not taken in, the newest first, each with its reason and what helps."""
+        held = self._store.quarantined()
+        rows = [
+            {
+                "id": row.id[:12],
+                "source": row.source,
+                "code": row.code,
+                "reason": row.reason,
+                "advice": advice(row.code),
+            }
+            for row in reversed(held[-MOST_QUARANTINED:])
+        ]
+        return {"all": len(held), "rows": rows}
 
     def study(self, study: str, query: Query, first: bool) -> Plain:
         """All that the page shows of a study. first: withhold proposals of images that this reader has not read yet."""

@@ -181,6 +181,11 @@ def test_pages_have_no_accessibility_violations_in_either_language(page: Page) -
         page.select_option("#language", "en")
 
     look("worklist")
+    page.click("header a")
+    expect(page.locator("#count")).to_contain_text("not taken in")
+    look("quarantine")
+    page.go_back()
+    page.wait_for_selector("body[data-ready]")
     open_study(page, 1)
     look("study")
     page.keyboard.press("c")

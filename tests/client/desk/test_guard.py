@@ -11,7 +11,17 @@ from medquorum.client.desk.sessions import Sessions, csrf
 
 from .conftest import HOST, Desk, visitor
 
-PATHS = ("/", "/study", "/api/about", "/api/worklist", "/api/study/x", "/api/image/x/0", "/api/heatmap/x/nodule")
+PATHS = (
+    "/",
+    "/study",
+    "/quarantine",
+    "/api/about",
+    "/api/worklist",
+    "/api/quarantine",
+    "/api/study/x",
+    "/api/image/x/0",
+    "/api/heatmap/x/nodule",
+)
 
 
 @pytest.mark.parametrize("path", PATHS)

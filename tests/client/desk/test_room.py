@@ -297,3 +297,13 @@ def test_a_store_that_another_process_has_says_what_to_do(tmp_path: Any) -> None
     assert isinstance(found.exception, StoreBusyError)
     assert "node run" in found.exception.fix
     assert "--review" in found.exception.fix
+
+
+def test_what_was_not_taken_in_is_listed_with_its_reason_and_what_helps(desk: Desk) -> None:
+    desk.node.store.quarantine("ward/<b>torn</b>.dcm", "truncated", "the file ends inside an element", b"half")
+    desk.node.store.quarantine("ward/odd.dcm", "conflict", "another file came under its UID", None)
+    found = desk.client.get("/api/quarantine").json()
+    assert found["all"] == 2
+    assert [row["source"] for row in found["rows"]] == ["ward/odd.dcm", "ward/<b>torn</b>.dcm"]
+    assert found["rows"][1]["advice"] == "ask its sender to send it again"
+    assert [row.id[:12] for row in desk.node.store.quarantined()] == [row["id"] for row in reversed(found["rows"])]

@@ -53,5 +53,5 @@ def test_every_page_says_what_it_is_not() -> None:
 
 
 def test_modules_stay_short() -> None:
-    for file in PAGES.iterdir():
+    for file in (one for one in PAGES.iterdir() if one.is_file()):
         assert file.suffix == ".json" or len(file.read_text(encoding="utf-8").splitlines()) < 400, file.name
