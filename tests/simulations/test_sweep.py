@@ -233,9 +233,10 @@ def test_the_folder_of_another_study_or_of_other_data_is_refused(finished, folde
 
 
 def test_more_jobs_than_memory_are_refused_with_how_many_fit(folder, tmp_path, monkeypatch):
-    real = estimate.free_memory()
-    need = estimate.memory_of
-    monkeypatch.setattr(estimate, "memory_of", lambda *given: max(need(*given), real // 3 + 1))
+    free, need = estimate.free_memory(), estimate.memory_of
+    # Others on the machine take and give memory meanwhile.
+    monkeypatch.setattr(estimate, "free_memory", lambda: free)
+    monkeypatch.setattr(estimate, "memory_of", lambda *given: max(need(*given), free // 3 + 1))
     with pytest.raises(StudyRefusedError, match="give --jobs 2"):
         swept(folder, tmp_path / "out", jobs=4)
     assert not kept(tmp_path / "out")
