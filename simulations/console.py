@@ -121,6 +121,7 @@ class _Lines:
         total = self._totals[stage]
         if not total:
             return f"{stage}: {done:,}"
+        total = max(total, done)  # a hospital may hold files that nobody expected, which end in quarantine
         left = (now - self._started[stage]) * (total - done) / done if done else float("nan")
         return f"{stage}: {done:,} of {total:,}, about {figures.duration(left)} left"
 
