@@ -20,6 +20,7 @@ from ..store.desk import DeskRow
 from .frames import message, payload, read_frame
 from .heatmaps import Heatmaps
 from .index import DeskIndex
+from .roles import Role
 from .saying import Action, Circumstances, annotation_of, require_same
 from .timeline import replay
 from .worklist import Query, matches, neighbours, selection
@@ -42,10 +43,11 @@ class HiddenError(NodeError, RefusedError):
 class ReadingRoom:
     """One reader's desk over an open store. Safe to use from several threads."""
 
-    def __init__(self, store: Store, releases: Releases, reader: str) -> None:
+    def __init__(self, store: Store, releases: Releases, reader: str, role: Role = "reader") -> None:
         self._store = store
         self._releases = releases
         self.reader = reader
+        self.role: Role = role
         self._view = store.desk()
         self._index = DeskIndex(self._view, reader)
         self._heatmaps = Heatmaps(store)
@@ -73,6 +75,7 @@ class ReadingRoom:
         release = self.sync()
         return {
             "reader": self.reader,
+            "role": self.role,
             "site": self._store.setting("site"),
             "release": None if release is None else _described(release),
         }
