@@ -2,7 +2,8 @@
 
 "any": the newest reading that states something. "two": what two or more readers' newest readings state alike of every
 finding, and more readers than state anything else; where readers disagreed, the word of a lead who read after them.
-"lead": the newest reading by a lead.
+"lead": the newest reading by a lead. A lead is who the rule names, and who read as one by role. A lead who was among
+those that disagreed settles it by weighing the readings against each other, their own earlier one with them.
 Regions need not be equal; how far they overlap is a figure of quality. A frame of which the rule says nothing yet is
 not trained on and not measured by. Rules look at readings and at nothing that a model says, so that whose labels count
 does not depend on other patients.
@@ -55,6 +56,11 @@ class Settled:
     how: How
     basis: tuple[Annotation, ...]
 
+    @property
+    def rests_on(self) -> tuple[str, ...]:
+        """The ids of all of them, with those that a lead weighed and that stand no more."""
+        return tuple(dict.fromkeys([*self.annotation.weighed, *(one.id for one in self.basis)]))
+
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
@@ -74,7 +80,7 @@ def settle(readings: Sequence[Annotation], rule: LabelRule) -> Settled | Unsettl
         return Unsettled("unread")
     if rule.kind == "any":
         return Settled(stated[-1], "newest", (stated[-1],))
-    by_lead = [one for one in stated if one.reader in rule.leads]
+    by_lead = [one for one in stated if one.as_lead or one.reader in rule.leads]
     if rule.kind == "lead":
         return Settled(by_lead[-1], "lead", (by_lead[-1],)) if by_lead else Unsettled("waiting")
     return _of_two(stated, by_lead)
@@ -85,8 +91,11 @@ def _of_two(stated: Sequence[Annotation], by_lead: Sequence[Annotation]) -> Sett
     if len(stated) < 2:
         return Unsettled("waiting")
     before = stated[:-1]
-    if by_lead and stated[-1] is by_lead[-1] and len({_says(one) for one in before}) > 1:
-        return Settled(stated[-1], "adjudicated", tuple(stated))
+    if by_lead and stated[-1] is by_lead[-1]:
+        # A lead's own earlier reading stands no more; the others that are left may be of one mind.
+        weighed_own = set(stated[-1].weighed) > {one.id for one in before}
+        if weighed_own or len({_says(one) for one in before}) > 1:
+            return Settled(stated[-1], "adjudicated", tuple(stated))
     groups: dict[tuple[tuple[str, str], ...], list[Annotation]] = {}
     for one in stated:
         groups.setdefault(_says(one), []).append(one)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,7 +30,8 @@ class Drawn(BaseModel):
 
 
 class Action(BaseModel):
-    """One action of a reader. base: the annotation seen before it. proposal: the one that was shown, if any."""
+    """One action of a reader. base: the annotation seen before it. proposal: the one that was shown, if any. weighs: by
+    a lead who settles a disagreement, the readings that lay before them."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     id: str = Field(pattern=_ID)
@@ -42,6 +43,7 @@ class Action(BaseModel):
     regions: list[Drawn] = Field(default_factory=list[Drawn], max_length=200)
     comment: str = Field(default="", max_length=LONGEST_COMMENT)
     restates: str | None = Field(default=None, pattern=r"^([0-9a-f]{32})?$")
+    weighs: list[Annotated[str, Field(pattern=_ID)]] = Field(default_factory=list[str], max_length=100)
     actions: int = Field(ge=0, le=100_000)
     seconds: float = Field(ge=0.0, le=86_400.0, allow_inf_nan=False)
 
@@ -49,13 +51,16 @@ class Action(BaseModel):
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What an action is judged by: the reader, the time (UTC), the findings asked for, the image's proposals, and
-    whether they are hidden from every reader."""
+    whether they are hidden from every reader. as_lead: the reader is a lead by role. weighed: the readings that lay
+    before a lead who settles a disagreement."""
 
     reader: str
     at: datetime
     findings: tuple[str, ...]
     proposals: Sequence[Proposal]
     hidden: bool
+    as_lead: bool = False
+    weighed: tuple[Annotation, ...] = ()
 
 
 def parsed(body: bytes) -> Action:
@@ -91,6 +96,7 @@ def annotation_of(action: Action, line: Timeline, desk: Circumstances) -> Annota
         actions=action.actions,
         seconds=action.seconds,
         supersedes=None if last is None else last.id,
+        as_lead=desk.as_lead,
     )
     if action.restates is not None:
         return _restating(base, action.restates, line)
@@ -99,7 +105,8 @@ def annotation_of(action: Action, line: Timeline, desk: Circumstances) -> Annota
     _require_asked(states, shown, line, desk, action.instance)
     stated: dict[str, State] = {finding: states.pop(finding, "not_assessed") for finding in desk.findings}
     stated.update(states)
-    regions = tuple(_region(one, shown, line, action.instance) for one in action.regions)
+    known = {said.id: said.regions for said in (*line.said, *desk.weighed, *(() if shown is None else (shown,)))}
+    regions = tuple(_region(one, known, action.instance) for one in action.regions)
     for region in regions:
         if stated.get(region.finding) not in ("present", "uncertain"):
             raise AnnotationError(
@@ -114,6 +121,7 @@ def annotation_of(action: Action, line: Timeline, desk: Circumstances) -> Annota
         states=tuple(stated.items()),
         regions=regions,
         comment=action.comment.strip(),
+        weighed=tuple(one.id for one in desk.weighed),
     )
 
 
@@ -156,6 +164,7 @@ def _restating(base: Annotation, restated: str, line: Timeline) -> Annotation:
         regions=again.regions,
         comment=again.comment,
         restates=restated,
+        weighed=again.weighed,
     )
 
 
@@ -182,6 +191,7 @@ def _require_asked(
         asked |= {finding for finding, _ in shown.probabilities}
     if line.last is not None:
         asked |= {finding for finding, _ in line.last.states}
+    asked |= {finding for one in desk.weighed for finding, _ in one.states}
     for finding in states:
         if finding not in asked:
             raise AnnotationError(
@@ -189,14 +199,11 @@ def _require_asked(
             )
 
 
-def _region(one: Drawn, shown: Proposal | None, line: Timeline, where: str) -> Region:
+def _region(one: Drawn, known: Mapping[str, Sequence[Region]], where: str) -> Region:
     if one.ref is None and one.box is not None:
         return Region(one.finding, Box(*one.box), "drawn")
     owner, _, place = (one.ref or "").partition(":")
-    sources = {said.id: said.regions for said in line.said}
-    if shown is not None:
-        sources[shown.id] = shown.regions
-    regions = sources.get(owner, ())
+    regions = known.get(owner, ())
     if not place.isdecimal() or int(place) >= len(regions) or regions[int(place)].finding != one.finding:
         raise AnnotationError("a region that is kept is not known", where=where, fix="draw it again")
     return regions[int(place)]

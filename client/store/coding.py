@@ -86,7 +86,12 @@ def unpack_proposal(data: bytes, identifier: str, instance: str, frame: int, rel
 
 def pack_annotation(annotation: Annotation) -> bytes:
     """What of an annotation is not in its event's own columns."""
-    seldom = {"comment": annotation.comment or None, "restates": annotation.restates}
+    seldom = {
+        "comment": annotation.comment or None,
+        "restates": annotation.restates,
+        "as_lead": annotation.as_lead or None,
+        "weighed": annotation.weighed or None,
+    }
     return pack(
         {
             "reader": annotation.reader,
@@ -120,4 +125,6 @@ def unpack_annotation(
         supersedes=supersedes,
         comment=plain.get("comment", ""),
         restates=plain.get("restates"),
+        as_lead=plain.get("as_lead", False),
+        weighed=tuple(plain.get("weighed", ())),
     )

@@ -64,10 +64,7 @@ def freeze(
             ],
         )
     # How each record's label came to count goes into the chain with the records: it is what training rests on.
-    basis = [
-        [settled[one.instance, one.frame].how, [read.id for read in settled[one.instance, one.frame].basis]]
-        for one in chosen
-    ]
+    basis = [[settled[one.instance, one.frame].how, list(settled[one.instance, one.frame].rests_on)] for one in chosen]
     payload = pack({"plan": plan, "digest": digest, "labels": labels.encoded(), "basis": basis})
     append(vault, connection, [NewEvent(kind="freeze", at=microseconds(at), payload=payload)])
     return tuple(record for record in chosen if not record.held_out)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import hospitals
 import pytest
@@ -23,9 +25,10 @@ AT = datetime(2026, 2, 1, tzinfo=UTC)
 TWO = LabelRule("two", ("chief",))
 
 
-def said(reader: str, state: State, after: int = 0, instance: str = "i") -> Annotation:
+def said(reader: str, state: State, after: int = 0, instance: str = "i", **more: Any) -> Annotation:
     at = AT + timedelta(minutes=after)
-    return Annotation(new_id(), instance, 0, reader, at, None, None, (("nodule", state),), (), 1, 1.0, None)
+    plain = Annotation(new_id(), instance, 0, reader, at, None, None, (("nodule", state),), (), 1, 1.0, None)
+    return replace(plain, **more)
 
 
 def told(readings: list[tuple[str, State]]) -> list[Annotation]:
@@ -63,6 +66,27 @@ def test_any_takes_the_newest_and_lead_takes_leads_alone() -> None:
     assert settle(read, LabelRule()) == Settled(read[2], "newest", (read[2],))
     assert settle(read, LabelRule("lead", ("chief",))) == Settled(read[1], "lead", (read[1],))
     assert settle(read[:1], LabelRule("lead", ("chief",))) == Unsettled("waiting")
+
+
+def test_a_lead_by_role_settles_as_one_by_the_rule() -> None:
+    ann, bob = told([("ann", "present"), ("bob", "absent")])
+    eve = said("eve", "uncertain", 2, as_lead=True)
+    assert settle([ann, bob, eve], LabelRule("two")) == Settled(eve, "adjudicated", (ann, bob, eve))
+    assert settle([eve, ann, bob], LabelRule("two")) == Unsettled("disputed")  # who read first has not seen them differ
+    assert settle([ann, eve], LabelRule("lead", ("chief",))) == Settled(eve, "lead", (eve,))
+
+
+def test_a_lead_who_was_one_of_two_settles_by_weighing_and_not_by_reading() -> None:
+    ann, before = said("ann", "present"), said("chief", "absent", 1)
+    again = said("chief", "absent", 2, supersedes=before.id)
+    assert settle([ann, again], TWO) == Unsettled("disputed")
+    weighing = said("chief", "absent", 2, supersedes=before.id, weighed=(ann.id, before.id))
+    found = settle([ann, weighing], TWO)
+    assert found == Settled(weighing, "adjudicated", (ann, weighing))
+    assert isinstance(found, Settled) and found.rests_on == (ann.id, before.id, weighing.id)
+    # What is read after them was not weighed.
+    assert settle([weighing, said("ann", "uncertain", 3)], TWO) == Unsettled("disputed")
+    assert settle([ann, replace(weighing, reader="bob")], TWO) == Unsettled("disputed")  # no lead
 
 
 @given(
@@ -130,6 +154,35 @@ def test_settled_labels_and_only_they_enter_training_with_their_provenance(tmp_p
     assert {reading["reader"] for reading in records[-1]["readings"]} == {"reader", "second", "chief"}
     plain = CliRunner().invoke(commands, ["provenance", "tiny", "--folder", str(folder)]).stdout
     assert "training: 2 records, label adjudicated" in plain
+
+
+def test_what_a_lead_by_role_settles_enters_training_with_every_reading_it_weighed(tmp_path: Path) -> None:
+    """The lead read one image first and settles it herself; another's two readers she did not belong to."""
+    plan = hospitals.make_plan(hospitals.make_release(), {"a": 4, "b": 4, "c": 4})
+    with hospitals.make_node(tmp_path / "node", "a", patients=3, held_out=1, images=1) as node:
+        node.store.labels().set_rule(LabelRule("two"))
+        rows = node.store.instances()
+        first = [node.store.history(row.id)[0] for row in rows]
+        other: dict[State, State] = {"present": "absent", "absent": "present"}
+        apart = [other[dict(one.states)["nodule"]] for one in first]
+        own = said("eve", apart[0], 1, rows[0].id, as_lead=True)
+        second = [said("second", apart[number], 1, rows[number].id) for number in (1, 2, 3)]
+        node.store.annotate_many([own, *second])
+        assert node.store.freeze(b"0" * 32, AT) == ()
+        weighed = (first[0].id, own.id)
+        mine = said("eve", apart[0], 2, rows[0].id, as_lead=True, weighed=weighed, supersedes=own.id)
+        theirs = said("eve", "uncertain", 2, rows[1].id, as_lead=True, weighed=(first[1].id, second[0].id))
+        hidden = said("eve", "absent", 2, rows[3].id, as_lead=True, weighed=(first[3].id, second[2].id))
+        node.store.annotate_many([mine, theirs, hidden])
+        assert node.store.annotations([mine.id])[mine.id] == mine
+        records = node.store.freeze(plan.hash, AT)
+        assert [one.annotation for one in records] == [mine.id, theirs.id]
+        rests = {one.record.instance: one for one in node.store.labels().provenance(plan.hash)}
+        assert {one.how for one in rests.values()} == {"adjudicated"}
+        assert rests[rows[0].id].basis == (*weighed, mine.id)
+        assert rests[rows[1].id].basis == (first[1].id, second[0].id, theirs.id)
+        assert rests[rows[3].id].record.held_out and rests[rows[3].id].basis[-1] == hidden.id
+        node.store.verify()
 
 
 def test_the_rule_and_the_disputes_by_command(tmp_path: Path) -> None:
