@@ -10,18 +10,19 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ...errors import MedquorumError
 from ..disk import is_full
 from ..errors import AnnotationError, ConflictError, PixelError
-from .guard import COOKIE, Guard, set_cookie
+from .doors import Door, Visitor
+from .guard import Guard, csrf
 from .pages import PAGES
 from .room import HiddenError, ReadingRoom, UnknownError
+from .rooms import Rooms
+from .ruled import RuledRoute, visitor_of
 from .saying import parsed
-from .sessions import Sessions, csrf
 from .worklist import FILTERS, ORDERS, Filter, Order, Query
 
 _LOG = logging.getLogger("medquorum.desk")
@@ -30,21 +31,26 @@ _LONGEST_BODY = 1 << 20
 _MOST_ROWS = 200
 
 
-def desk_app(room: ReadingRoom, sessions: Sessions, hosts: Sequence[str]) -> ASGIApp:
+def desk_app(rooms: Rooms, door: Door, hosts: Sequence[str]) -> ASGIApp:
     """The reader's desk as an ASGI application. hosts: see Guard."""
+    app = Starlette(
+        routes=desk_routes(rooms, door),
+        exception_handlers={MedquorumError: _said, HTTPException: _refused, Exception: _unforeseen},
+    )
+    return Guard(app, door, hosts)
 
-    async def enter(request: Request) -> Response:
-        session = sessions.enter(request.query_params.get("token", ""))
-        if session is None:
-            return FileResponse(PAGES / "closed.html", 403)
-        answer = RedirectResponse("/", 303)
-        set_cookie(answer, session)
-        return answer
+
+def desk_routes(rooms: Rooms, door: Door) -> list[RuledRoute]:
+    """Every page and question, each with who may use it; see RuledRoute."""
+
+    def room(request: Request) -> ReadingRoom:
+        visitor = visitor_of(request)
+        return rooms.of(visitor.name, visitor.role)
 
     async def leave(request: Request) -> Response:
-        sessions.end(request.cookies[COOKIE])
+        door.end(request.cookies[door.cookie.name])
         answer = JSONResponse({})
-        answer.delete_cookie(COOKIE, path="/")
+        door.cookie.take(answer)
         return answer
 
     async def static(request: Request) -> Response:
@@ -55,26 +61,35 @@ def desk_app(room: ReadingRoom, sessions: Sessions, hosts: Sequence[str]) -> ASG
         return FileResponse(file, media_type=_TYPES[file.suffix])
 
     async def about(request: Request) -> Response:
-        plain = await run_in_threadpool(room.about)
-        return JSONResponse({**plain, "csrf": csrf(request.cookies[COOKIE])})
+        plain = await run_in_threadpool(room(request).about)
+        return JSONResponse({**plain, "accounts": door.accounts, "csrf": csrf(request.cookies[door.cookie.name])})
 
     async def worklist(request: Request) -> Response:
         offset, limit = _whole(request, "offset", 0), min(_MOST_ROWS, _whole(request, "limit", 50))
-        return JSONResponse(await run_in_threadpool(room.worklist, _query(request), offset, limit))
+        return JSONResponse(await run_in_threadpool(room(request).worklist, _query(request), offset, limit))
 
     async def quarantine(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(room.quarantine))
+        return JSONResponse(await run_in_threadpool(room(request).quarantine))
 
     async def study(request: Request) -> Response:
         first = request.query_params.get("first") == "1"
-        return JSONResponse(await run_in_threadpool(room.study, request.path_params["study"], _query(request), first))
+        study = request.path_params["study"]
+        found = await run_in_threadpool(room(request).study, study, _query(request), first)
+        await run_in_threadpool(rooms.opened, visitor_of(request), study)
+        return JSONResponse(found)
+
+    def _opened(here: ReadingRoom, image: str, visitor: Visitor) -> None:
+        rooms.opened(visitor, here.study_of(image))
 
     async def image(request: Request) -> Response:
-        return _binary(await run_in_threadpool(room.frame, request.path_params["image"], request.path_params["frame"]))
+        image = request.path_params["image"]
+        await run_in_threadpool(_opened, room(request), image, visitor_of(request))
+        return _binary(await run_in_threadpool(room(request).frame, image, request.path_params["frame"]))
 
     async def heatmap(request: Request) -> Response:
-        asked = request.path_params["image"], request.path_params["finding"]
-        return _binary(await run_in_threadpool(room.heatmap, *asked))
+        image = request.path_params["image"]
+        await run_in_threadpool(_opened, room(request), image, visitor_of(request))
+        return _binary(await run_in_threadpool(room(request).heatmap, image, request.path_params["finding"]))
 
     async def say(request: Request) -> Response:
         body = b""
@@ -82,27 +97,23 @@ def desk_app(room: ReadingRoom, sessions: Sessions, hosts: Sequence[str]) -> ASG
             body += part
             if len(body) > _LONGEST_BODY:
                 raise AnnotationError("an action of more than a megabyte", fix="load the page again")
-        return JSONResponse(await run_in_threadpool(room.say, parsed(body)))
+        return JSONResponse(await run_in_threadpool(room(request).say, parsed(body)))
 
-    app = Starlette(
-        routes=[
-            Route("/", _page("worklist.html")),
-            Route("/study", _page("study.html")),
-            Route("/quarantine", _page("quarantine.html")),
-            Route("/enter", enter),
-            Route("/leave", leave, methods=["POST"]),
-            Route("/static/{name}", static),
-            Route("/api/about", about),
-            Route("/api/worklist", worklist),
-            Route("/api/quarantine", quarantine),
-            Route("/api/study/{study}", study),
-            Route("/api/image/{image}/{frame:int}", image),
-            Route("/api/heatmap/{image}/{finding}", heatmap),
-            Route("/api/say", say, methods=["POST"]),
-        ],
-        exception_handlers={MedquorumError: _said, HTTPException: _refused, Exception: _unforeseen},
-    )
-    return Guard(app, sessions, hosts)
+    return [
+        RuledRoute("/", _page("worklist.html"), "reader"),
+        RuledRoute("/study", _page("study.html"), "reader"),
+        RuledRoute("/quarantine", _page("quarantine.html"), "reader"),
+        RuledRoute("/leave", leave, "reader", ["POST"]),
+        RuledRoute("/static/{name}", static, "nobody"),
+        RuledRoute("/api/about", about, "reader"),
+        RuledRoute("/api/worklist", worklist, "reader"),
+        RuledRoute("/api/quarantine", quarantine, "reader"),
+        RuledRoute("/api/study/{study}", study, "reader"),
+        RuledRoute("/api/image/{image}/{frame:int}", image, "reader"),
+        RuledRoute("/api/heatmap/{image}/{finding}", heatmap, "reader"),
+        RuledRoute("/api/say", say, "reader", ["POST"]),
+        *door.routes(),
+    ]
 
 
 def _page(name: str) -> Callable[[Request], Any]:

@@ -1,23 +1,24 @@
 """What every request passes before anything is answered, and the headers that every answer carries.
 
 Another page in the reader's browser must neither read nor change anything here: the session cookie is HttpOnly and
-SameSite=Strict, changes need a word that only our own pages know, a Host that is not ours is refused (DNS rebinding),
-and the policy allows our own scripts and styles from our own origin and nothing inline.
+SameSite=Strict, changes need a word that only our own pages know (signing in as well, so that nobody is signed in as
+somebody else), a Host that is not ours is refused (DNS rebinding), and the policy allows our own scripts and styles
+from our own origin and nothing inline.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .pages import PAGES
-from .sessions import LIFETIME, Sessions, csrf
+from .doors import Door
 
-COOKIE = "medquorum_desk"
 CSRF_HEADER = "x-medquorum-csrf"
 POLICY = "; ".join(
     (
@@ -43,56 +44,71 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
-# What is answered without a session: it holds no data.
-_OPEN = ("/enter", "/static/")
+_YEAR = 31_536_000
+# The parts of the pages, which hold no data.
+_STATIC = "/static/"
+
+
+def csrf(secret: str) -> str:
+    """What a page of this session sends with every change, and no other origin can know."""
+    return hmac.digest(secret.encode("utf-8", "replace"), b"medquorum csrf", hashlib.sha256).hex()
 
 
 class Guard:
     """Middleware around the pages of one origin. hosts: the values that a Host header may have ("127.0.0.1:8787")."""
 
-    def __init__(self, app: ASGIApp, sessions: Sessions, hosts: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, door: Door, hosts: Sequence[str]) -> None:
         self._app = app
-        self._sessions = sessions
+        self._door = door
         self._hosts = frozenset(hosts)
+        scheme = "https" if door.cookie.secure else "http"
+        self._origins = frozenset(f"{scheme}://{host}" for host in hosts)
+        self._headers = dict(HEADERS)
+        if door.cookie.secure:
+            self._headers["strict-transport-security"] = f"max-age={_YEAR}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or refuse one request."""
         if scope["type"] != "http":
             return
+        ours = self._headers
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = [(name, value) for name, value in message["headers"] if name.decode() not in HEADERS]
-                message["headers"] = [*kept, *((name.encode(), value.encode()) for name, value in HEADERS.items())]
+                kept = [(name, value) for name, value in message["headers"] if name.decode() not in ours]
+                message["headers"] = [*kept, *((name.encode(), value.encode()) for name, value in ours.items())]
             await send(message)
 
-        refusal = self._refusal(Request(scope))
+        refusal = await self._refusal(Request(scope))
         await (refusal or self._app)(scope, receive, with_headers)
 
-    def _refusal(self, request: Request) -> Response | None:
+    async def _refusal(self, request: Request) -> Response | None:
         hosts = request.headers.getlist("host")
         if len(hosts) != 1 or hosts[0] not in self._hosts:
             return JSONResponse({"error": "this address is not where the page is served"}, 421)
+        path, door = request.url.path, self._door
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             # A link from elsewhere may only lead to the door, which tells nothing.
-            return JSONResponse({"error": "requests of other pages are refused"}, 403)
-        path = request.url.path
-        if path.startswith(_OPEN):
+            followed = request.method == "GET" and request.headers.get("sec-fetch-mode") == "navigate"
+            if followed and door.crossed_paths and path == "/":
+                return RedirectResponse(door.crossed_paths[0], 303)
+            if not followed or path not in door.crossed_paths:
+                return JSONResponse({"error": "requests of other pages are refused"}, 403)
+        if path.startswith(_STATIC) or path in door.open_paths:
+            return None if request.method in ("GET", "HEAD") else self._unasked(request, door.word(request))
+        secret = request.cookies.get(door.cookie.name, "")
+        visitor = await run_in_threadpool(door.visitor, secret)
+        if visitor is None:
+            if path.startswith("/api/") or request.method not in ("GET", "HEAD"):
+                return JSONResponse({"error": "the session is over; come in again", "over": True}, 401)
+            return door.closed(request)
+        request.scope["visitor"] = visitor
+        return None if request.method in ("GET", "HEAD") else self._unasked(request, csrf(secret))
+
+    def _unasked(self, request: Request, word: str) -> Response | None:
+        """The refusal of a change that does not carry its page's word, or comes from another origin."""
+        origin = request.headers.get("origin")
+        said = request.headers.get(CSRF_HEADER, "").encode("utf-8", "replace")
+        if word and hmac.compare_digest(said, word.encode()) and origin in (None, *self._origins):
             return None
-        session = request.cookies.get(COOKIE, "")
-        if not self._sessions.valid(session):
-            if path.startswith("/api/"):
-                return JSONResponse({"error": "the session is over; open the address that the node printed"}, 401)
-            return FileResponse(PAGES / "closed.html", 403)
-        if request.method not in ("GET", "HEAD"):
-            origin = request.headers.get("origin")
-            word = request.headers.get(CSRF_HEADER, "")
-            known = hmac.compare_digest(word.encode("utf-8", "replace"), csrf(session).encode())
-            if not known or origin not in (None, *(f"http://{host}" for host in self._hosts)):
-                return JSONResponse({"error": "this change did not come from the page itself"}, 403)
-        return None
-
-
-def set_cookie(response: Response, session: str) -> None:
-    """Give the browser its session."""
-    response.set_cookie(COOKIE, session, max_age=int(LIFETIME), path="/", httponly=True, samesite="strict")
+        return JSONResponse({"error": "this change did not come from the page itself"}, 403)

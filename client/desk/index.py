@@ -1,185 +1,72 @@
-"""The worklist's entries, kept in memory and brought up to date from the store's event log."""
+"""One reader's worklist, kept in memory on top of what all readers share."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import replace
 
-from ...task import Task
-from ..annotations import Annotation, Proposal
-from ..propose import why_not_applicable
-from ..store.desk import DeskRow, DeskView
+from ..store.desk import DeskRow
+from .log import DeskLog
 from .timeline import Timeline
-from .worklist import Entry, Order, Status, disagreement, ordered, uncertainty
+from .worklist import Entry, Order, Status, ordered
 
 
 class DeskIndex:
-    """What one reader sees of a store: images by study, proposals by release, every reader's timeline. The first frame
-    of an image is what is proposed and read. Safe to use from several threads."""
+    """What one reader sees of a log, as of its last sync. Safe to use from several threads."""
 
-    def __init__(self, view: DeskView, reader: str) -> None:
-        self._view = view
+    def __init__(self, log: DeskLog, reader: str) -> None:
+        self._log = log
         self._reader = reader
-        self._turn = threading.RLock()
-        self._task: Task | None = None
-        self._release = ""
+        self._epoch, self._at = -1, 0
         self._sorted: dict[Order, list[Entry]] = {}
-        self._clear()
-
-    def _clear(self) -> None:
-        self._event, self._number = 0, 0
-        self._rows: dict[str, DeskRow] = {}
-        self._names: dict[str, str] = {}
-        self._studies: dict[str, list[str]] = {}
-        self._proposals: dict[str, dict[str, Proposal]] = {}
-        self._lines: dict[str, dict[str, Timeline]] = {}
         self._entries: dict[str, Entry] = {}
 
-    def sync(self, task: Task | None, release: str) -> None:
-        """Take in what happened since last time, for the task and the hash (hex) of the release that proposes now."""
-        with self._turn:
-            changes = self._view.changes(self._event)
-            anew = (task, release) != (self._task, self._release)
-            if changes.head == self._event and not anew:
-                return
-            if changes.unsettled and self._event:
-                self._clear()
-                changes = self._view.changes(0)
-            self._task, self._release, self._event = task, release, changes.head
-            rows = self._view.images(self._number)
-            touched = {row.study for row in rows}
-            self._add(rows)
-            for proposal in changes.proposals:
-                if proposal.frame == 0 and proposal.instance in self._rows:
-                    known = self._proposals.setdefault(proposal.instance, {})
-                    known.pop(proposal.release, None)  # the newest comes last
-                    known[proposal.release] = proposal
-                    touched.add(self._rows[proposal.instance].study)
-            for annotation in changes.annotations:
-                if annotation.frame == 0 and annotation.instance in self._rows:
-                    self._say(annotation)
-                    touched.add(self._rows[annotation.instance].study)
-            for study in self._studies if anew else touched:
-                self._entries[study] = self._entry(study)
-            self._sorted.clear()
-
-    def _add(self, rows: Iterable[DeskRow]) -> None:
-        fresh: set[str] = set()
-        for row in rows:
-            self._rows[row.image.id] = row
-            self._studies.setdefault(row.study, []).append(row.image.id)
-            self._number = max(self._number, row.number)
-            fresh.add(row.image.patient)
-        self._names.update(self._view.identities(sorted(fresh - self._names.keys())))
-
-    def _say(self, annotation: Annotation) -> None:
-        lines = self._lines.setdefault(annotation.instance, {})
-        lines[annotation.reader] = lines.get(annotation.reader, Timeline()).after(annotation)
+    def sync(self) -> None:
+        """Take in what the log has taken in."""
+        with self._log.turn:
+            log = self._log
+            if log.epoch != self._epoch:
+                self._epoch, self._at = log.epoch, 0
+                self._entries = {study: self._entry(study) for study in log.studies()}
+                self._sorted.clear()
+            elif self._at < len(log.touched):
+                for study in set(log.touched[self._at :]):
+                    self._entries[study] = self._entry(study)
+                self._sorted.clear()
+            self._at = len(log.touched)
 
     def entries(self, order: Order) -> list[Entry]:
         """Every study, in an order."""
-        with self._turn:
+        with self._log.turn:
             if order not in self._sorted:
                 self._sorted[order] = ordered(list(self._entries.values()), order)
             return self._sorted[order]
 
     def entry(self, study: str) -> Entry | None:
         """One study."""
-        with self._turn:
+        with self._log.turn:
             return self._entries.get(study)
 
     def row(self, image: str) -> DeskRow | None:
         """One image."""
-        with self._turn:
-            return self._rows.get(image)
-
-    def rows(self, study: str) -> list[DeskRow]:
-        """A study's images, as they are hung: by view, frontal ones first, the right side before the left."""
-        with self._turn:
-            return sorted((self._rows[image] for image in self._studies.get(study, ())), key=_hanging)
-
-    def prior(self, study: str) -> list[DeskRow]:
-        """The images of the study that the same patient had last before this one; none when there is no earlier one."""
-        with self._turn:
-            mine = self.rows(study)
-            if not mine:
-                return []
-            patient, when = mine[0].image.patient, _when(mine)
-            earlier = [
-                (_when(rows), other)
-                for other, images in self._studies.items()
-                if other != study and self._rows[images[0]].image.patient == patient
-                for rows in [self.rows(other)]
-                if _when(rows) < when
-            ]
-            return self.rows(max(earlier)[1]) if earlier else []
-
-    def proposal(self, image: str) -> Proposal | None:
-        """The proposal of the release that proposes now, else the newest by an earlier one."""
-        with self._turn:
-            known = self._proposals.get(image, {})
-            return known.get(self._release) or next(reversed(known.values()), None)
+        return self._log.row(image)
 
     def line(self, image: str) -> Timeline:
         """This reader's timeline of an image."""
-        with self._turn:
-            return self._lines.get(image, {}).get(self._reader, Timeline())
+        return self._log.line(image, self._reader)
+
+    def lines(self, image: str) -> Mapping[str, Timeline]:
+        """Every reader's timeline of an image."""
+        return self._log.lines(image)
 
     def others(self, image: str) -> int:
         """How many other readers have said something of an image."""
-        with self._turn:
-            return sum(line.at > 0 for reader, line in self._lines.get(image, {}).items() if reader != self._reader)
+        return sum(line.at > 0 for reader, line in self._log.lines(image).items() if reader != self._reader)
 
     def _entry(self, study: str) -> Entry:
-        rows = self.rows(study)
-        first = rows[0].image
-        asked = [row.image.id for row in rows if self._task and not why_not_applicable(self._task, row.image)]
-        keys = self._task.keys if self._task else ()
-        name = self._names.get(first.patient, "")
-        searched = [name, *(text for row in rows for text in _texts(row))]
-        chances = [self._chances(image) for image in asked]
-        apart = [
-            disagreement([dict(c.states) for c in self._said(image)], dict(said), keys)
-            for image, said in zip(asked, chances, strict=True)
-        ]
-        certain = [uncertainty(said.values()) for said in chances]
-        return Entry(
-            study=study,
-            patient=name,
-            images=tuple(row.image.id for row in rows),
-            number=rows[0].number,
-            acquired=rows[0].acquired,
-            modality=first.modality,
-            body_part=first.body_part,
-            view=" ".join(dict.fromkeys(row.image.view for row in rows if row.image.view)),
-            text=" ".join(searched).lower(),
-            hidden=any(row.image.held_out for row in rows),
-            status=_status([_read(self.line(image)) for image in asked]),
-            uncertainty=max((value for value in certain if value is not None), default=None),
-            disagreement=max((value for value in apart if value is not None), default=None),
-            urgency=max((chance for said in chances for chance in said.values()), default=None),
-        )
-
-    def _chances(self, image: str) -> dict[str, float]:
-        proposal = self.proposal(image)
-        return {} if proposal is None else dict(proposal.probabilities)
-
-    def _said(self, image: str) -> list[Annotation]:
-        return [line.current for line in self._lines.get(image, {}).values() if line.current is not None]
-
-
-def _texts(row: DeskRow) -> tuple[str, ...]:
-    image = row.image
-    return image.source, image.modality, image.body_part, image.view, image.laterality, row.acquired
-
-
-def _when(rows: list[DeskRow]) -> tuple[str, int]:
-    return min(row.acquired for row in rows), min(row.number for row in rows)
-
-
-def _hanging(row: DeskRow) -> tuple[bool, int, str, int]:
-    view = row.image.view.upper()
-    return view not in ("", "PA", "AP"), "RLB".find(row.image.laterality or "B"), view, row.number
+        entry = self._log.entry(study)
+        assert entry is not None  # the log knows every study that it names
+        return replace(entry, status=_status([_read(self.line(image)) for image in self._log.asked(study)]))
 
 
 def _read(line: Timeline) -> Status:

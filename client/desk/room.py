@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...errors import RefusedError
-from ...task import Task
 from ..annotations import Annotation, Box, Proposal, Region, utc_now
 from ..errors import NodeError
 from ..intake.quarantined import advice
@@ -18,10 +16,10 @@ from ..releases import Releases
 from ..store import Store
 from ..store.desk import DeskRow
 from .frames import message, payload, read_frame
-from .heatmaps import Heatmaps
 from .index import DeskIndex
 from .roles import Role
 from .saying import Action, Circumstances, annotation_of, require_same
+from .shared import Shared
 from .timeline import replay
 from .worklist import Query, matches, neighbours, selection
 
@@ -43,31 +41,20 @@ class HiddenError(NodeError, RefusedError):
 class ReadingRoom:
     """One reader's desk over an open store. Safe to use from several threads."""
 
-    def __init__(self, store: Store, releases: Releases, reader: str, role: Role = "reader") -> None:
+    def __init__(
+        self, store: Store, releases: Releases, reader: str, role: Role = "reader", shared: Shared | None = None
+    ) -> None:
         self._store = store
-        self._releases = releases
+        self._shared = shared or Shared(store, releases)
         self.reader = reader
         self.role: Role = role
-        self._view = store.desk()
-        self._index = DeskIndex(self._view, reader)
-        self._heatmaps = Heatmaps(store)
-        self._saying, self._loading = threading.Lock(), threading.Lock()
-        self._release: Release | None = None
-
-    def release(self) -> Release | None:
-        """The release that proposes now; read again when another was adopted."""
-        with self._loading:
-            named = self._releases.current_hash()
-            if named is None:
-                self._release = None
-            elif self._release is None or self._release.hash != named:
-                self._release = self._releases.get(named)
-            return self._release
+        self._view, self._log = self._shared.view, self._shared.log
+        self._index = DeskIndex(self._log, reader)
 
     def sync(self) -> Release | None:
         """Take in what happened in the store and to the release, which is returned."""
-        release = self.release()
-        self._index.sync(_task(release), _name(release))
+        release = self._shared.sync()
+        self._index.sync()
         return release
 
     def about(self) -> Plain:
@@ -122,17 +109,22 @@ class ReadingRoom:
         if entry is None:
             raise UnknownError("this study is not in the store, or not any more", where=study, fix="open the worklist")
         before, after = neighbours(self._index.entries(query.order), study, query)
-        prior = self._index.prior(study)
+        prior = self._log.prior(study)
         return {
             "study": study,
             "patient": entry.patient,
             "name": self._person(entry.images[0]),
             "release": None if release is None else _described(release),
-            "images": [self._image(row, release, first) for row in self._index.rows(study)],
+            "images": [self._image(row, release, first) for row in self._log.rows(study)],
             "prior": {"acquired": prior[0].acquired, "images": [_plain_row(row) for row in prior]} if prior else None,
             "before": before,
             "after": after,
         }
+
+    def study_of(self, image: str) -> str:
+        """The study that an image lies in. Raises UnknownError."""
+        self.sync()
+        return self._row(image).study
 
     def _person(self, image: str) -> str:
         original = self._store.original(image)
@@ -140,7 +132,7 @@ class ReadingRoom:
 
     def _image(self, row: DeskRow, release: Release | None, first: bool) -> Plain:
         image, line = row.image, self._index.line(row.image.id)
-        proposal = self._index.proposal(image.id)
+        proposal = self._log.proposal(image.id)
         withheld = "held_out" if image.held_out else "first" if first and line.current is None else ""
         return {
             **_plain_row(row),
@@ -165,7 +157,7 @@ class ReadingRoom:
         An action that is stored already changes nothing. `meanwhile`: what another window of the same reader said since
         the annotation that the action was based on; both are kept, the later one counts.
         """
-        with self._saying:
+        with self._shared.saying:
             release = self.sync()
             row = self._row(action.instance)
             stored = self._view.annotation(action.id)
@@ -206,7 +198,7 @@ class ReadingRoom:
             raise HiddenError("this study is read without the model's proposal", where=image)
         if release is None or finding not in release.card.task.keys:
             raise UnknownError(f"no release looks for {finding!r}", where=image)
-        found = self._heatmaps.heatmap(release, row, finding)
+        found = self._shared.heatmaps.heatmap(release, row, finding)
         return message({"rows": found.shape[0], "columns": found.shape[1], "release": _name(release)}, {"map": found})
 
     def _row(self, image: str) -> DeskRow:
@@ -214,10 +206,6 @@ class ReadingRoom:
         if row is None:
             raise UnknownError("this image is not in the store, or not any more", where=image, fix="open the worklist")
         return row
-
-
-def _task(release: Release | None) -> Task | None:
-    return None if release is None else release.card.task
 
 
 def _name(release: Release | None) -> str:

@@ -16,7 +16,8 @@ from ..errors import NodeError
 from ..releases import Releases
 from ..store import Store
 from .app import desk_app
-from .room import ReadingRoom
+from .printed import PrintedDoor
+from .rooms import Rooms
 from .sessions import Sessions
 
 HOST = "127.0.0.1"
@@ -29,12 +30,12 @@ class DeskServer:
     def __init__(self, store: Store, releases: Releases, folder: Path, reader: str, port: int = PORT) -> None:
         self._socket = _listen(port)
         self.port = int(self._socket.getsockname()[1])
-        self._room = ReadingRoom(store, releases, reader)
+        self._rooms = Rooms(store, releases)
         self._sessions = Sessions(folder / "desk.sessions", reader)
         hosts = [f"{name}:{self.port}" for name in (HOST, "localhost")]
         self._server = uvicorn.Server(
             uvicorn.Config(
-                desk_app(self._room, self._sessions, hosts),
+                desk_app(self._rooms, PrintedDoor(self._sessions, reader), hosts),
                 access_log=False,
                 log_level="warning",
                 server_header=False,
@@ -51,7 +52,7 @@ class DeskServer:
 
     def prepare(self) -> None:
         """Read the worklist, so that the first page does not wait for it."""
-        self._room.sync()
+        self._rooms.sync()
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until a signal ends it. ready: called once connections are accepted by the listener."""

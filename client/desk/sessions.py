@@ -1,13 +1,12 @@
 """Who may use the pages: a token in the printed address, good once, becomes a session cookie.
 
 Sessions are kept on the server's side (their hashes, in a file of the node's own), so that one survives a killed node
-and can be ended. What a page must send with every change is derived from its session and never stored.
+and can be ended.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import os
 import secrets
@@ -75,11 +74,6 @@ class Sessions:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
             json.dump({"reader": self._reader, "open": self._open}, file)
         beside.replace(self._file)
-
-
-def csrf(session: str) -> str:
-    """What a page of this session sends with every change, and no other origin can know."""
-    return hmac.digest(session.encode(), b"medquorum csrf", hashlib.sha256).hex()
 
 
 def _hash(secret: str) -> str:

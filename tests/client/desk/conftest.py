@@ -15,7 +15,9 @@ from starlette.testclient import TestClient
 
 from medquorum.client.annotations import new_id
 from medquorum.client.desk.app import desk_app
+from medquorum.client.desk.printed import PrintedDoor
 from medquorum.client.desk.room import ReadingRoom
+from medquorum.client.desk.rooms import Rooms
 from medquorum.client.desk.sessions import Sessions
 from medquorum.client.node import Node
 from medquorum.client.propose import propose
@@ -57,10 +59,15 @@ class Desk:
 
     node: Node
     images: list[str]
-    room: ReadingRoom
+    rooms: Rooms
     sessions: Sessions
     client: TestClient
     word: str
+
+    @property
+    def room(self) -> ReadingRoom:
+        """The reader's own."""
+        return self.rooms.of("anna", "reader")
 
     def action(self, image: str, **changes: Any) -> dict[str, Any]:
         """An action of the page: calls the nodule present."""
@@ -90,9 +97,10 @@ class Desk:
         return self.client.get(f"/api/study/{study}?show=all&first={int(first)}").json()
 
 
-def visitor(room: ReadingRoom, sessions: Sessions, base: str = f"http://{HOST}") -> TestClient:
+def visitor(rooms: Rooms, sessions: Sessions, base: str = f"http://{HOST}", reader: str = "anna") -> TestClient:
     """A browser that has not come in yet."""
-    return TestClient(desk_app(room, sessions, [HOST]), base_url=base, raise_server_exceptions=False)
+    app = desk_app(rooms, PrintedDoor(sessions, reader), [HOST])
+    return TestClient(app, base_url=base, raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +111,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Generator[Desk, None, None
     node.releases.adopt(make_release())
     images = [new_image(number, f"P{number % 9}") for number in range(9)]
     found = fill(node, [*images, new_image(9, "P0", "CT")], hidden=("P7",))
-    room = ReadingRoom(node.store, node.releases, "anna")
+    rooms = Rooms(node.store, node.releases)
     sessions = Sessions(folder / "node" / "desk.sessions", "anna")
-    client = visitor(room, sessions)
+    client = visitor(rooms, sessions)
     client.get(f"/enter?token={sessions.token()}")
-    yield Desk(node, found, room, sessions, client, client.get("/api/about").json()["csrf"])
+    yield Desk(node, found, rooms, sessions, client, client.get("/api/about").json()["csrf"])
     node.close()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from medquorum.client.desk.guard import COOKIE, HEADERS
-from medquorum.client.desk.sessions import Sessions, csrf
+from medquorum.client.desk.guard import HEADERS, csrf
+from medquorum.client.desk.printed import PrintedDoor
+from medquorum.client.desk.sessions import Sessions
 
 from .conftest import HOST, Desk, visitor
 
+COOKIE = PrintedDoor.cookie.name
 PATHS = (
     "/",
     "/study",
@@ -26,22 +28,22 @@ PATHS = (
 
 @pytest.mark.parametrize("path", PATHS)
 def test_nothing_is_shown_without_a_session(desk: Desk, path: str) -> None:
-    answer = visitor(desk.room, desk.sessions).get(path)
+    answer = visitor(desk.rooms, desk.sessions).get(path)
     assert answer.status_code in (401, 403)
     assert "P0" not in answer.text
 
 
 def test_a_token_works_once(desk: Desk) -> None:
     token = desk.sessions.token()
-    browser = visitor(desk.room, desk.sessions)
+    browser = visitor(desk.rooms, desk.sessions)
     assert browser.get(f"/enter?token={token}").status_code == 200
-    assert visitor(desk.room, desk.sessions).get(f"/enter?token={token}").status_code == 403
-    assert visitor(desk.room, desk.sessions).get("/enter?token=").status_code == 403
+    assert visitor(desk.rooms, desk.sessions).get(f"/enter?token={token}").status_code == 403
+    assert visitor(desk.rooms, desk.sessions).get("/enter?token=").status_code == 403
     assert browser.get("/api/about").json()["reader"] == "anna"
 
 
 def test_the_cookie_is_out_of_reach(desk: Desk) -> None:
-    answer = visitor(desk.room, desk.sessions).get(f"/enter?token={desk.sessions.token()}", follow_redirects=False)
+    answer = visitor(desk.rooms, desk.sessions).get(f"/enter?token={desk.sessions.token()}", follow_redirects=False)
     said = answer.headers["set-cookie"].lower()
     assert "httponly" in said
     assert "samesite=strict" in said
@@ -92,14 +94,14 @@ def test_a_change_without_the_page_s_word_is_refused(desk: Desk, headers: dict[s
 
 
 def test_another_session_s_word_does_not_do(desk: Desk) -> None:
-    other = visitor(desk.room, desk.sessions)
+    other = visitor(desk.rooms, desk.sessions)
     other.get(f"/enter?token={desk.sessions.token()}")
     answer = other.post("/api/say", json=desk.action(desk.images[8]), headers={"x-medquorum-csrf": desk.word})
     assert answer.status_code == 403
 
 
 def test_leaving_ends_the_session_at_once(desk: Desk) -> None:
-    browser = visitor(desk.room, desk.sessions)
+    browser = visitor(desk.rooms, desk.sessions)
     browser.get(f"/enter?token={desk.sessions.token()}")
     kept = browser.cookies[COOKIE]
     word = browser.get("/api/about").json()["csrf"]

@@ -1,0 +1,45 @@
+"""What the rooms of all readers share: what is in the store, the release that proposes, the network for heatmaps."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ..releases import Releases
+from ..store import Store
+from .heatmaps import Heatmaps
+from .log import DeskLog
+
+if TYPE_CHECKING:
+    from ...models.checkpoint import Release
+
+
+class Shared:
+    """Safe to use from several threads. saying: held while something is said, so that one follows the other."""
+
+    def __init__(self, store: Store, releases: Releases) -> None:
+        self._releases = releases
+        self.view = store.desk()
+        self.log = DeskLog(self.view)
+        self.heatmaps = Heatmaps(store)
+        self.saying, self._loading = threading.Lock(), threading.Lock()
+        self._release: Release | None = None
+
+    def release(self) -> Release | None:
+        """The release that proposes now; read again when another was adopted."""
+        with self._loading:
+            named = self._releases.current_hash()
+            if named is None:
+                self._release = None
+            elif self._release is None or self._release.hash != named:
+                self._release = self._releases.get(named)
+            return self._release
+
+    def sync(self) -> Release | None:
+        """Take in what happened in the store and to the release, which is returned."""
+        release = self.release()
+        if release is None:
+            self.log.sync(None, "")
+        else:
+            self.log.sync(release.card.task, release.hash.hex())
+        return release
