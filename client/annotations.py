@@ -170,8 +170,8 @@ class Annotation:
     or there was none). actions, seconds: the reader's effort since the annotation before. supersedes: the annotation
     that this one replaces. comment: the reader's own words, at most LONGEST_COMMENT characters. restates: by an undo
     or a redo, the annotation that it says again ("": back to where nothing had been said); None for all others.
-    as_lead: the reader spoke as a lead reader, by role, at that moment. weighed: the readings (ids of annotations) that lay
-    before a lead who settled a disagreement; () for every reading made without sight of others.
+    as_lead: the reader spoke as a lead reader, by role, at that moment. weighed: the readings (annotations' ids) that
+    lay before a lead who settled a disagreement; () for every reading made without sight of others.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""`medquorum node quality`: how good this node's labels are."""
+"""`medquorum node quality | send-back`: how good this node's labels are, and asking for some to be read again."""
 
 from __future__ import annotations
 
@@ -58,3 +58,44 @@ def quality(
             typer.echo(f"    {words.suspect_line(suspect)}")
     for one in drifted:
         typer.echo(words.drift_line(one))
+
+
+@node.command("send-back")
+def send_back(
+    folder: Folder,
+    image: Annotated[
+        str, typer.Argument(help="The image, as node quality names it. Nothing: list what was sent back.")
+    ] = "",
+    to: Annotated[str, typer.Option(help="The reader who is to look again (default: anybody).")] = "",
+    why: Annotated[str, typer.Option(help="suspect, disagreement or other; readers are not told.")] = "other",
+    frame: Annotated[int, typer.Option(min=0, help="Which frame of the image, from 0.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
+    ] = False,
+) -> None:
+    """Ask for an image to be looked at again, or list what was sent back and what became of it.
+
+    Nothing is dropped: a label counts as before until somebody states another.
+    """
+    from typing import cast
+
+    from ..audit_log import this_user
+    from ..sendback import Why
+    from ..store import Store
+
+    with Store.open(folder / "store") as store:
+        sent = None
+        if image:
+            sent = store.labels().send_back(image, frame, this_user(), to, cast("Why", why))
+        found = store.labels().sent_back()
+    if as_json:
+        rows = [{**asdict(one), "at": one.at.isoformat(), "outcome": how} for one, how in found]
+        typer.echo(json.dumps({"sent_back": rows}, indent=1))
+    elif sent is not None:
+        typer.echo(f"{sent.whom or 'Anybody'} is asked to look again at {image} frame {frame}.")
+    elif not found:
+        typer.echo("Nothing has been sent back.")
+    else:
+        for one, how in found:
+            asked = one.whom or "anybody"
+            typer.echo(f"{one.at:%Y-%m-%d %H:%M} {one.instance} frame {one.frame}: {asked}, {one.why}: {how}")

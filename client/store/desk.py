@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from ..annotations import Annotation, Proposal
-from . import reviews
+from ..sendback import SendBack
+from . import reviews, sendbacks
 from .coding import unpack
 from .events import head
 from .instances import CHUNK, row_of, select_instances
 from .rows import InstanceRow
-from .schema import events, identifiers, instances, patients, series, studies
+from .schema import events, identifiers, instances, originals, patients, series, studies
 from .vault import Vault
 
 # What changes who an image belongs to, or whether it is there at all.
@@ -26,24 +27,27 @@ _UNSETTLING = ("held_out", "merge", "erasure")
 
 @dataclass(frozen=True, slots=True)
 class DeskRow:
-    """An image, the study it lies in (the store's id), when it was made (as its file says it, or ""), and its place in
-    the order of arrival."""
+    """An image, the study it lies in (the store's id), when it was made (as its file says it, or ""), its place in the
+    order of arrival, and its series (the store's id)."""
 
     image: InstanceRow
     study: str
     acquired: str
     number: int
+    series: str
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the event log says after an event: proposals and annotations, oldest first. unsettled: patients were erased,
-    merged or held out, so that what was read before no longer stands. head: the last event's number."""
+    """What the event log says after an event: proposals, annotations and what was sent back, oldest first. unsettled:
+    patients were erased, merged or held out, so that what was read before no longer stands. head: the last event's
+    number."""
 
     head: int
     unsettled: bool
     proposals: tuple[Proposal, ...]
     annotations: tuple[Annotation, ...]
+    sent: tuple[SendBack, ...] = ()
 
 
 class DeskView:
@@ -66,8 +70,23 @@ class DeskView:
             for row in connection.execute(query):
                 seal = self._vault.seal_of(connection, row.patient)
                 acquired = unpack(seal.open(row.sealed, "instance", row.id))["acquired"]
-                found.append(DeskRow(row_of(self._vault, connection, row), row.study, acquired, row.number))
+                found.append(DeskRow(row_of(self._vault, connection, row), row.study, acquired, row.number, row.series))
             return found
+
+    def numbers(self, wanted: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Series and instance number of these images as their files stated them, 0 for what they did not; images that
+        were not de-identified on their way in are left out."""
+        query = select(originals.c.instance, originals.c.sealed, instances.c.patient).join(
+            instances, instances.c.id == originals.c.instance
+        )
+        found: dict[str, tuple[int, int]] = {}
+        with self._vault.transaction() as connection:
+            for start in range(0, len(wanted), CHUNK):
+                for row in connection.execute(query.where(instances.c.id.in_(wanted[start : start + CHUNK]))):
+                    seal = self._vault.seal_of(connection, row.patient)
+                    plain = unpack(seal.open(row.sealed, "original", row.instance))
+                    found[row.instance] = _whole(plain["series_number"]), _whole(plain["instance_number"])
+        return found
 
     def identities(self, wanted: Sequence[str]) -> dict[str, str]:
         """What the hospital calls these patients (after merges): their identifiers, joined by commas."""
@@ -97,6 +116,7 @@ class DeskView:
                 connection.scalar(kinds) is not None,
                 tuple(reviews.proposals_since(self._vault, connection, after)),
                 tuple(reviews.annotations_since(self._vault, connection, after)),
+                tuple(sendbacks.sent_since(self._vault, connection, after)),
             )
 
     def annotation(self, identifier: str) -> Annotation | None:
@@ -106,3 +126,9 @@ class DeskView:
             if connection.scalar(known) is None:
                 return None
             return reviews.by_id(self._vault, connection, [identifier])[identifier]
+
+
+def _whole(text: str) -> int:
+    """An integer string of DICOM (at most 12 characters), or 0."""
+    stripped = text.strip()
+    return int(stripped) if len(stripped) <= 12 and stripped.lstrip("+-").isascii() and stripped.lstrip("+-").isdecimal() else 0

@@ -1,13 +1,15 @@
-"""Which labels count: the site's rule, how each frame stands by it, and what a plan's records rest on."""
+"""Which labels count: the site's rule, how each frame stands by it, what is to be read again, and what a plan's records
+rest on."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from ..annotations import Annotation
+from ..annotations import Annotation, new_id, utc_now
+from ..sendback import Outcome, SendBack, Why
 from ..settling import LabelRule, Settled, Unsettled, settle
-from . import freezing, reviews, tracing
+from . import freezing, reviews, sendbacks, tracing
 from .rows import Provenance
 from .schema import settings
 from .vault import Vault
@@ -50,6 +52,22 @@ class LabelView:
             rule = rule_of(connection)
             read = freezing.readings_by_frame(self._vault, connection)
             return {frame: settle(readings, rule) for frame, readings in read.items()}
+
+    def send_back(self, instance: str, frame: int, by: str, whom: str, why: Why) -> SendBack:
+        """Ask a reader (whom; "": anybody) to look at a frame again and state it anew; see SendBack.
+
+        Nothing is taken away: its label counts as before until somebody states another. Asking again what is still
+        open changes nothing. Raises StoreError for an unknown instance, AnnotationError for a reader who has said
+        nothing of it.
+        """
+        asked = SendBack(new_id(), instance, frame, by, whom, why, utc_now(), ())
+        with self._vault.transaction() as connection:
+            return sendbacks.send_back(self._vault, connection, asked)
+
+    def sent_back(self) -> list[tuple[SendBack, Outcome]]:
+        """Every frame that was sent back, oldest first, and what became of it."""
+        with self._vault.transaction() as connection:
+            return sendbacks.outcomes(self._vault, connection)
 
     def provenance(self, plan_hash: bytes) -> tuple[Provenance, ...]:
         """How the label of each record frozen for a plan came to count; StoreError when nothing was frozen for it."""

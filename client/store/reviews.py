@@ -149,7 +149,7 @@ def _supersede(standing: dict[str, tuple[str, int, str | None]], new: Annotation
     standing[new.supersedes] = (instance, frame, new.id)
 
 
-def _selected(kind: str) -> Select[Any]:
+def selected(kind: str) -> Select[Any]:
     """Events of one kind, oldest first, of patients who are not erased."""
     return (
         select(events)
@@ -170,13 +170,13 @@ def _annotation(vault: Vault, connection: Connection, row: Any) -> Annotation:
 
 def proposals(vault: Vault, connection: Connection, release: str, frame: int) -> dict[str, Proposal]:
     """A release's newest proposal for one frame of each instance."""
-    rows = connection.execute(_selected("proposal").where(events.c.release == release, events.c.frame == frame))
+    rows = connection.execute(selected("proposal").where(events.c.release == release, events.c.frame == frame))
     return {row.target: _proposal(vault, connection, row) for row in rows}
 
 
 def proposals_of(vault: Vault, connection: Connection, instance: str) -> list[Proposal]:
     """Every proposal of an instance, oldest first."""
-    rows = connection.execute(_selected("proposal").where(events.c.target == instance))
+    rows = connection.execute(selected("proposal").where(events.c.target == instance))
     return [_proposal(vault, connection, row) for row in rows]
 
 
@@ -191,7 +191,7 @@ def annotations_since(vault: Vault, connection: Connection, after: int) -> list[
 
 
 def _since(kind: str, after: int) -> Select[Any]:
-    return _selected(kind).where(events.c.seq > after)
+    return selected(kind).where(events.c.seq > after)
 
 
 def has_proposal(release: str) -> Any:
@@ -202,7 +202,7 @@ def has_proposal(release: str) -> Any:
 def readings(vault: Vault, connection: Connection) -> list[Annotation]:
     """Every annotation that no other supersedes, of however many readers a frame has; in the order they were said."""
     later = events.alias("later")
-    rows = connection.execute(_selected("annotation").where(~exists().where(later.c.supersedes == events.c.id)))
+    rows = connection.execute(selected("annotation").where(~exists().where(later.c.supersedes == events.c.id)))
     return [_annotation(vault, connection, row) for row in rows]
 
 
@@ -210,7 +210,7 @@ def current(vault: Vault, connection: Connection) -> dict[tuple[str, int], Annot
     """For each annotated frame, the newest annotation that no other supersedes; in the order they were said."""
     later = events.alias("later")
     standing: dict[tuple[str, int], Any] = {}
-    for row in connection.execute(_selected("annotation").where(~exists().where(later.c.supersedes == events.c.id))):
+    for row in connection.execute(selected("annotation").where(~exists().where(later.c.supersedes == events.c.id))):
         standing.pop((row.target, row.frame), None)
         standing[row.target, row.frame] = row
     return {target: _annotation(vault, connection, row) for target, row in standing.items()}
@@ -221,7 +221,7 @@ def by_id(vault: Vault, connection: Connection, identifiers: Iterable[str]) -> d
     wanted = list(dict.fromkeys(identifiers))
     found: dict[str, Annotation] = {}
     for start in range(0, len(wanted), CHUNK):
-        chosen = _selected("annotation").where(events.c.id.in_(wanted[start : start + CHUNK]))
+        chosen = selected("annotation").where(events.c.id.in_(wanted[start : start + CHUNK]))
         for row in connection.execute(chosen):
             found[row.id] = _annotation(vault, connection, row)
     missing = [identifier for identifier in wanted if identifier not in found]
@@ -232,7 +232,7 @@ def by_id(vault: Vault, connection: Connection, identifiers: Iterable[str]) -> d
 
 def history(vault: Vault, connection: Connection, instance: str) -> list[Annotation]:
     """Every annotation of an instance, oldest first."""
-    rows = connection.execute(_selected("annotation").where(events.c.target == instance))
+    rows = connection.execute(selected("annotation").where(events.c.target == instance))
     return [_annotation(vault, connection, row) for row in rows]
 
 

@@ -23,7 +23,18 @@ from sqlalchemy import (
 
 ASSET_KINDS = ("image", "volume", "waveform", "text")
 LEVELS = ("patient", "study", "series", "instance", "frame")
-EVENT_KINDS = ("import", "proposal", "annotation", "consent", "held_out", "merge", "freeze", "quarantine", "erasure")
+EVENT_KINDS = (
+    "import",
+    "proposal",
+    "annotation",
+    "send_back",
+    "consent",
+    "held_out",
+    "merge",
+    "freeze",
+    "quarantine",
+    "erasure",
+)
 
 
 def one_of(column: str, values: tuple[str, ...]) -> str:
