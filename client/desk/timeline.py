@@ -47,6 +47,14 @@ class Timeline:
             return Timeline(self.said, place, event)
         return Timeline((*self.said[: self.at], event), self.at + 1, event)
 
+    @property
+    def blind(self) -> Annotation | None:
+        """The reader's newest word that was said without sight of other readings; None where there is none."""
+        if self.last is not None and not self.last.weighed:
+            return self.last if self.last.assessed else None
+        earlier = (one for one in reversed(self.said[: self.at]) if one.assessed and not one.weighed)
+        return next(earlier, None)
+
     def place(self, restated: str | None) -> int | None:
         """The place of what a restating event names: 0 for nothing said; None when it is not on the timeline."""
         if restated == NOTHING:

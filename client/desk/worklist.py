@@ -6,7 +6,9 @@ with a threshold on the released model's uncertainty selects by a rule for each 
 the end, in whichever order, lets patients share places. `selection` says what a query amounts to.
 
 Studies whose proposal is hidden must not betray it by their place. They borrow the score of another study, drawn by
-their id, and pass every filter on scores.
+their id, and pass every filter on scores. Nor must a study betray what another reader said of it to one who has not
+read it: its disagreement counts readings only for who has read it too, and a study that waits for a second reader, or
+that somebody is asked to look at again, says so and no more.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from ..annotations import State
 
 Order = Literal["uncertainty", "disagreement", "urgency", "random", "arrival"]
 Status = Literal["unread", "begun", "read", "not_asked"]
-Filter = Literal["all", "open", "unread", "begun", "read", "not_asked"]
+Filter = Literal["open", "all", "unread", "begun", "read", "again", "second", "not_asked"]
 Selection = Literal["everybody", "per_image", "chosen"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 FILTERS: tuple[Filter, ...] = get_args(Filter)
@@ -32,6 +34,8 @@ class Entry:
 
     patient: what the hospital calls them. text: what a search looks through, in lower case. hidden: read without the
     model's proposal. uncertainty, disagreement, urgency: in [0, 1]; None where nothing is known (or all is hidden).
+    second: exactly one other reader has read it, this one has not, and two are to. again: this reader is asked to look
+    at it again.
     """
 
     study: str
@@ -48,6 +52,8 @@ class Entry:
     uncertainty: float | None = None
     disagreement: float | None = None
     urgency: float | None = None
+    second: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +111,21 @@ def ordered(entries: Sequence[Entry], order: Order) -> list[Entry]:
 
 def matches(entry: Entry, query: Query) -> bool:
     """Whether the query shows the entry."""
-    if query.show == "open":
-        if entry.status not in ("unread", "begun"):
-            return False
-    elif query.show != "all" and entry.status != query.show:
+    if not _shown(entry, query.show):
         return False
     if query.uncertain_from > 0.0 and not entry.hidden and (entry.uncertainty or 0.0) < query.uncertain_from:
         return False
     return all(word in entry.text for word in query.find.lower().split())
+
+
+def _shown(entry: Entry, show: Filter) -> bool:
+    if show == "open":
+        return entry.again or entry.status in ("unread", "begun")
+    if show == "again":
+        return entry.again
+    if show == "second":
+        return entry.second
+    return show == "all" or entry.status == show
 
 
 def selection(query: Query) -> Selection:
