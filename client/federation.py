@@ -38,8 +38,10 @@ from .agreements import AgreementError, Agreements, UnknownPlanError
 from .audit_log import Trail, Untraced
 from .benches import Benches
 from .disk import DiskFullError, is_full
+from .entering import UnreadError
 from .evaluate import evaluated, score_histograms
 from .policy import Policy, PolicyError
+from .propose import why_not_applicable
 from .releases import Releases
 from .rights import SimulationRights
 from .store import Store
@@ -155,7 +157,7 @@ class Federation:
         network = release.network()
         require_private(network.train().trainable())
         self._releases.keep(release)
-        self._store.freeze(plan.hash, datetime.now(UTC))
+        self._store.freeze(plan.hash, datetime.now(UTC), lambda image: not why_not_applicable(plan.task, image))
         if not self._benches.training_records(plan):
             raise PolicyError("this site has no reviewed patient who may be trained on")
         cap = self._policy.plan_epsilon if plan.privacy.mode != "none" else 0.0
@@ -344,6 +346,9 @@ def _spoken(fault: Exception) -> str:
         full = DiskFullError("this node's disk is full", fix="the site's IT must free space")
         _LOG.error("%s", full, exc_info=fault)
         return _worded(full)
+    if isinstance(fault, UnreadError):  # its own text counts patients
+        _LOG.warning("refused: %s", fault)
+        return _worded(PolicyError("this site has not read all that would take part", fix="invite it again later"))
     if isinstance(fault, _WORDED_FOR_OUTSIDE):
         _LOG.warning("refused: %s", fault)
         return _worded(fault)

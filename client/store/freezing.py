@@ -1,21 +1,27 @@
 """Freezing the records that a plan may train on and be measured by, once, when the plan is countersigned.
 
-Both sets are fixed in the same transaction, and a patient is in one of them or in neither, by whether they are held out
-at that moment. What the plan is charged for rests on this (see privacy.charges): a patient held out later is still
-trained on and never evaluated, one who is let go later is still evaluated and never trained on.
+Who takes part follows from the site's rule on whose turn has come (see entering): while an image of one of these
+patients is neither read nor set aside, nothing is frozen. Both sets are fixed in the same transaction, and a patient is
+in one of them or in neither, by whether they are held out at that moment. What the plan is charged for rests on this
+(see privacy.charges): a patient held out later is still trained on and never evaluated, one who is let go later is still
+evaluated and never trained on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
 from ..annotations import Annotation
+from ..entering import Entering, EntryRule, Kind, UnreadError, finished
 from ..errors import StoreError
 from ..settling import LabelRule, Settled, settle
 from . import reviews
-from .coding import microseconds, pack, unpack
+from .coding import microseconds, moment, pack, unpack
 from .events import NewEvent, append, frozen_digest, opened
 from .instances import select_instances
 from .patients import consents
@@ -23,28 +29,43 @@ from .rows import Eligibility, FrozenRecord, Provenance
 from .schema import events, freezes, frozen_records, patients
 from .vault import Vault
 
+Asked = Callable[[Kind], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A site's own: who is eligible, which labels count, whose turn has come."""
+
+    eligibility: Eligibility
+    labels: LabelRule
+    entry: EntryRule
+
 
 def freeze(
-    vault: Vault, connection: Connection, plan: bytes, at: datetime, eligibility: Eligibility, labels: LabelRule
+    vault: Vault, connection: Connection, plan: bytes, at: datetime, rules: Rules, asked: Asked
 ) -> tuple[FrozenRecord, ...]:
     """Choose and keep a plan's records, or return those kept before; see Store.freeze."""
     if connection.scalar(select(freezes.c.plan).where(freezes.c.plan == plan)) is not None:
         return frozen(connection, plan)
-    said = consents(vault, connection, at.date())
-    settled = settled_frames(vault, connection, labels)
-    by_instance: dict[str, list[int]] = {}
-    for instance, frame in settled:
-        by_instance.setdefault(instance, []).append(frame)
+    read = _read(vault, connection)
+    rows = _entered(vault, connection, at, rules)
+    entering = _entering(rows, read, rules, asked)
+    if entering.unread:
+        raise UnreadError(
+            f"{len(entering.unread)} of {len(entering.patients)} patients whose turn has come are not read: a plan "
+            "without them would depend on what readers happened to have time for",
+            where=vault.where,
+            fix="read their images or set them aside (the worklist's filter shows them), or change whose turn comes: "
+            "medquorum node training-rule",
+        )
     chosen: list[FrozenRecord] = []
-    for row in connection.execute(select_instances()):
-        if row.id not in by_instance:
-            continue
-        if said.get(row.root, "consent" if eligibility == "opt_out" else "opt_out") == "opt_out":
-            continue
-        chosen += [
-            FrozenRecord(row.id, frame, row.root, settled[row.id, frame].annotation.id, row.held_out)
-            for frame in sorted(by_instance[row.id])
-        ]
+    settled: dict[tuple[str, int], Settled] = {}
+    for row in rows:
+        for frame, readings in sorted(read.get(row.id, {}).items()):
+            standing = settle(readings, rules.labels)
+            if isinstance(standing, Settled):
+                settled[row.id, frame] = standing
+                chosen.append(FrozenRecord(row.id, frame, row.root, standing.annotation.id, row.held_out))
     digest = frozen_digest(chosen)
     connection.execute(insert(freezes).values(plan=plan, at=microseconds(at), records=len(chosen), digest=digest))
     if chosen:
@@ -65,15 +86,49 @@ def freeze(
         )
     # How each record's label came to count goes into the chain with the records: it is what training rests on.
     basis = [[settled[one.instance, one.frame].how, list(settled[one.instance, one.frame].rests_on)] for one in chosen]
-    payload = pack({"plan": plan, "digest": digest, "labels": labels.encoded(), "basis": basis})
+    said = {"labels": rules.labels.encoded(), "entry": rules.entry.encoded()}
+    payload = pack({"plan": plan, "digest": digest, **said, "basis": basis})
     append(vault, connection, [NewEvent(kind="freeze", at=microseconds(at), payload=payload)])
     return tuple(record for record in chosen if not record.held_out)
 
 
-def settled_frames(vault: Vault, connection: Connection, labels: LabelRule) -> dict[tuple[str, int], Settled]:
-    """The frames whose label counts by the rule, in order of their first reading."""
-    found = {frame: settle(read, labels) for frame, read in readings_by_frame(vault, connection).items()}
-    return {frame: standing for frame, standing in found.items() if isinstance(standing, Settled)}
+def entering(vault: Vault, connection: Connection, at: datetime, rules: Rules, asked: Asked) -> Entering:
+    """Whose turn has come at `at` (UTC), and of whom something is unread; asked: of which images a plan would ask."""
+    return _entering(_entered(vault, connection, at, rules), _read(vault, connection), rules, asked)
+
+
+_Read = dict[str, dict[int, list[Annotation]]]
+
+
+def _read(vault: Vault, connection: Connection) -> _Read:
+    """The standing readings of each instance's frames."""
+    found: _Read = {}
+    for (instance, frame), readings in readings_by_frame(vault, connection).items():
+        found.setdefault(instance, {})[frame] = readings
+    return found
+
+
+def _entered(vault: Vault, connection: Connection, at: datetime, rules: Rules) -> list[Any]:
+    """The images, in order of arrival, of eligible patients whose turn has come."""
+    said = consents(vault, connection, at.date())
+    unsaid = "consent" if rules.eligibility == "opt_out" else "opt_out"
+    turn = rules.entry.turn(at.date())
+    return [
+        row
+        for row in connection.execute(select_instances())
+        if said.get(row.root, unsaid) != "opt_out" and turn.has_come(vault.keys.coin(row.root), moment(row.created_at))
+    ]
+
+
+def _entering(rows: list[Any], read: _Read, rules: Rules, asked: Asked) -> Entering:
+    wanted = [row for row in rows if asked(row)]
+    unread = {row.root for row in wanted if not _finished(read.get(row.id, {}), rules.labels)}
+    return Entering(frozenset(row.root for row in wanted), frozenset(unread))
+
+
+def _finished(frames: dict[int, list[Annotation]], labels: LabelRule) -> bool:
+    """Whether readers are through with an image: with the frames that they began with, one at least."""
+    return bool(frames) and all(finished(readings, labels) for readings in frames.values())
 
 
 def readings_by_frame(vault: Vault, connection: Connection) -> dict[tuple[str, int], list[Annotation]]:

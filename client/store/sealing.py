@@ -70,6 +70,7 @@ class Keyring:
         self._wrapping = Seal(key.derive("data keys"))
         self._lookup = key.derive("look-up")
         self._held_out = key.derive("held out")
+        self._entry = key.derive("entry")
 
     def new_data_key(self, owner: str) -> tuple[Seal, bytes]:
         """A fresh data key for `owner` (a patient or a quarantined file), and its wrapped form for the database."""
@@ -88,3 +89,7 @@ class Keyring:
     def held_out(self, blind: bytes, share: float) -> bool:
         """Whether the patient of this blind index is held out: a keyed coin that comes up with chance `share`."""
         return int.from_bytes(hmac.digest(self._held_out, blind, hashlib.sha256)[:8], "big") < share * 2.0**64
+
+    def coin(self, patient: str) -> float:
+        """A patient's own number in [0, 1), which decides when they take part in plans (see entering)."""
+        return (int.from_bytes(hmac.digest(self._entry, patient.encode(), hashlib.sha256)[:8], "big") >> 11) / 2.0**53

@@ -16,7 +16,9 @@ from ..annotations import Annotation, Proposal
 from ..errors import AnnotationError, StoreError
 from . import events, freezing, instances, labels, patients, quarantining, reviews, schema, tracing
 from .desk import DeskView
+from .entrants import EntryView, rules_of
 from .founding import FIXED, found, unlocked
+from .freezing import Asked
 from .labels import LabelView
 from .overseen import Overseen
 from .rows import (
@@ -330,22 +332,25 @@ class Store(Overseen):
 
     # ---- plans
 
-    def freeze(self, plan_hash: bytes, at: datetime) -> tuple[FrozenRecord, ...]:
+    def entering(self) -> EntryView:
+        """Whose turn has come to take part in plans, by the site's rule."""
+        return EntryView(self._vault)
+
+    def freeze(self, plan_hash: bytes, at: datetime, asked: Asked = lambda _: True) -> tuple[FrozenRecord, ...]:
         """Fix, once, the records that a plan may train on or be measured by; returns the former in order of arrival.
 
         A record is a frame whose label counts by the site's rule (`labels`), of a patient who is eligible on the day
-        `at` (UTC): to be measured by, if the patient is held out at this moment, else to train on. Asked again for the
-        same plan, it returns the same set whatever was added, corrected, held out or opted out since; only erasure
-        takes records away.
+        `at` (UTC) and whose turn has come (`entering`): to be measured by, if the patient is held out at this moment,
+        else to train on. Asked again for the same plan, it returns the same set whatever was said or changed since;
+        only erasure takes records away. asked: of which images the plan asks; UnreadError, and nothing is fixed, while
+        one of these is unread of somebody whose turn has come.
         """
         if at.tzinfo is None or at.utcoffset():
             raise AnnotationError(f"a freeze at {at}, which is not UTC", fix="give a datetime with tzinfo=UTC")
         if len(plan_hash) != 32:
             raise StoreError("a plan is named by its SHA-256", where=self._vault.where, fix="give its 32-byte hash")
         with self._vault.transaction() as connection:
-            rule = self._setting(connection, "eligibility")
-            eligibility: Eligibility = "consent" if rule == "consent" else "opt_out"
-            return freezing.freeze(self._vault, connection, plan_hash, at, eligibility, labels.rule_of(connection))
+            return freezing.freeze(self._vault, connection, plan_hash, at, rules_of(connection), asked)
 
     def frozen(self, plan_hash: bytes) -> tuple[FrozenRecord, ...]:
         """The frozen records that a plan trains on; StoreError when nothing was frozen for it."""

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from medquorum.client.agreements import Agreements
 from medquorum.client.annotations import Annotation, State, new_id
 from medquorum.client.commands import node as commands
+from medquorum.client.entering import UnreadError
 from medquorum.client.errors import AnnotationError
 from medquorum.client.settling import LabelRule, Settled, Unsettled, settle
 
@@ -129,6 +130,11 @@ def test_settled_labels_and_only_they_enter_training_with_their_provenance(tmp_p
                 node.store.annotate(said("second", other[state], 1, row.id))
             if number in (3, 4):
                 node.store.annotate(said("chief", "uncertain" if number == 4 else state, 2, row.id))
+        with pytest.raises(UnreadError, match="3 of 8 patients"):
+            node.store.freeze(plan.hash, AT)
+        for row in rows[5:]:  # of these their readers make nothing after all
+            for one in node.store.history(row.id):
+                node.store.annotate(said(one.reader, "not_assessed", 3, row.id, supersedes=one.id))
         records = node.store.freeze(plan.hash, AT)
         assert [one.instance for one in records] == [row.id for row in rows[:5]]
         counted = node.store.annotations([one.annotation for one in records])
@@ -168,12 +174,14 @@ def test_what_a_lead_by_role_settles_enters_training_with_every_reading_it_weigh
         own = said("eve", apart[0], 1, rows[0].id, as_lead=True)
         second = [said("second", apart[number], 1, rows[number].id) for number in (1, 2, 3)]
         node.store.annotate_many([own, *second])
-        assert node.store.freeze(b"0" * 32, AT) == ()
+        with pytest.raises(UnreadError, match="4 of 4 patients"):
+            node.store.freeze(plan.hash, AT)
         weighed = (first[0].id, own.id)
         mine = said("eve", apart[0], 2, rows[0].id, as_lead=True, weighed=weighed, supersedes=own.id)
         theirs = said("eve", "uncertain", 2, rows[1].id, as_lead=True, weighed=(first[1].id, second[0].id))
         hidden = said("eve", "absent", 2, rows[3].id, as_lead=True, weighed=(first[3].id, second[2].id))
-        node.store.annotate_many([mine, theirs, hidden])
+        aside = [said(one.reader, "not_assessed", 3, rows[2].id, supersedes=one.id) for one in (first[2], second[1])]
+        node.store.annotate_many([mine, theirs, hidden, *aside])
         assert node.store.annotations([mine.id])[mine.id] == mine
         records = node.store.freeze(plan.hash, AT)
         assert [one.annotation for one in records] == [mine.id, theirs.id]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from medquorum.client.annotations import Annotation, Box, Mask, Proposal, Region, State, new_id
+from medquorum.client.entering import UnreadError
 from medquorum.client.errors import AnnotationError, ConflictError, StoreError
 from medquorum.client.store import NewInstance, Store, Stored
 
@@ -272,6 +273,9 @@ def test_a_plan_freezes_what_is_reviewed_eligible_and_not_held_out(store: Store,
     store.consent(kept[4].patient, "opt_out", date(2026, 5, 2))
     store.consent(kept[5].patient, "opt_out", date(2026, 1, 1))
     store.consent(kept[5].patient, "consent", date(2026, 2, 1))
+    with pytest.raises(UnreadError, match="1 of 6 patients whose turn has come"):
+        store.freeze(PLAN, NOW)
+    store.consent(kept[6].patient, "opt_out", date(2026, 1, 1))
     records = store.freeze(PLAN, NOW)
     assert [(r.instance, r.frame, r.patient, r.annotation) for r in records] == [
         (kept[n].instance, 0, kept[n].patient, said[n].id) for n in (0, 4, 5)
@@ -282,10 +286,11 @@ def test_a_plan_freezes_what_is_reviewed_eligible_and_not_held_out(store: Store,
 def test_a_frozen_set_does_not_change(store: Store, image: Image) -> None:
     kept = added(store, [image(n) for n in range(4)])
     first = [read(one.instance) for one in kept[:3]]
-    store.annotate_many(first)
+    aside = read(kept[3].instance, "not_assessed")
+    store.annotate_many([*first, aside])
     records = store.freeze(PLAN, NOW)
     store.annotate(read(kept[0].instance, "absent", supersedes=first[0].id))
-    store.annotate(read(kept[3].instance))
+    store.annotate(read(kept[3].instance, supersedes=aside.id))
     store.set_held_out([kept[1].patient], True)
     store.consent(kept[2].patient, "opt_out", date(2020, 1, 1))
     store.merge(kept[2].patient, kept[0].patient)
