@@ -19,6 +19,7 @@ from .errors import PlanError, UnaccountableError
 from .events import GaussianSteps
 from .lattice import Shares
 from .plan import EvaluationTerms, Gate, Mode, PrivacyTerms
+from .subgroups import overlap
 
 _DIGITS = 5
 _MOST_STEPS = 1 << 24
@@ -162,17 +163,19 @@ def calibrated_evaluation(
     terms = EvaluationTerms(bins, every, 0.0, minimum_patients, gate)
     if privacy.mode == "none":
         return terms
-    shared = privacy.mode == "distributed"
-    steps = sum(terms.due(round, rounds) for round in range(rounds + 1)) + evaluation.SPARE
-    if shared and gate is not None:
-        steps += 2 + evaluation.SPARE
-    count = max(1, quorum - privacy.colluding) if shared else 1
+    sums = sum(terms.due(round, rounds) for round in range(rounds + 1)) + evaluation.SPARE
+    groups = evaluation.copied(privacy.mode, gate)
+    copies = 2 + evaluation.SPARE if groups else 0
+    count = max(1, quorum - privacy.colluding) if privacy.mode == "distributed" else 1
 
     def cost(noise: float) -> float:
-        event = GaussianSteps(noise, 1.0, steps, evaluation.shares_for(noise, findings, count))
-        return epsilon((event,), privacy.delta)
+        events = [GaussianSteps(noise, 1.0, sums, evaluation.shares_for(noise, findings, count))]
+        if copies:
+            alone = evaluation.shares_for(noise, findings, 1, overlap(groups))
+            events.append(GaussianSteps(noise, 1.0, copies, alone))
+        return epsilon(events, privacy.delta)
 
-    found = noise_multiplier(privacy.epsilon, privacy.delta, 1.0, steps)
+    found = noise_multiplier(privacy.epsilon, privacy.delta, 1.0, sums + copies)
     while cost(found) > privacy.epsilon:
         found = _round_up(found * (1.0 + 10.0**-_DIGITS))
     return replace(terms, noise_multiplier=found)

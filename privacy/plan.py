@@ -15,6 +15,7 @@ from ..task import Task
 from . import wire
 from .errors import PlanError
 from .recipe import PLAIN, Recipe
+from .subgroups import SubgroupGate
 
 LEAST_PATIENTS = 4
 """Training patients of a site in a private plan. At fewer, the noise on the mean gradient is longer than anything that
@@ -176,11 +177,13 @@ class Gate:
     """A condition on the final release: each asked site judges its own held-out patients and gives no more than a vote.
 
     max_fall: how far a site's AUROC (the mean over findings) may fall below the starting release's. tolerated: how many
-    sites may vote against the release; with one more it is gated.
+    sites may vote against the release; with one more it is gated. subgroups: what else a site judges before its one
+    vote, None for nothing.
     """
 
     max_fall: float
     tolerated: int
+    subgroups: SubgroupGate | None = None
 
     def __post_init__(self) -> None:
         _floats(self)

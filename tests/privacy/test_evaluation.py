@@ -22,6 +22,7 @@ from medquorum.privacy.filters import divergence
 from medquorum.privacy.ledger import Ledger
 from medquorum.privacy.plan import EvaluationTerms, Gate, Mode, Plan, PlanSite
 from medquorum.privacy.randomness import SeededRandomness
+from medquorum.privacy.subgroups import SubgroupGate, parsed
 
 DRAWS = 4000
 FINDINGS = len(TASK.findings)
@@ -80,9 +81,57 @@ def test_half_the_noise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not looks_like(opened_noise(plan, 1), 1.5 * math.sqrt(FINDINGS))
 
 
-def test_a_copy_has_all_the_noise_in_either_mode() -> None:
-    for mode in ("local", "distributed"):
-        assert looks_like(opened_noise(plan_of(mode), 1, evaluation.noised_copy), 1.5 * math.sqrt(FINDINGS))
+# One sex, and three ranges of age of which two can hold one patient: at most three of these do.
+GROUPS = tuple(group for text in ("sex", "age<40", "age>=65", "age>=80") for group in parsed(text))
+ALONE, WITH_SUBGROUPS = Gate(0.05, 1), Gate(0.05, 1, SubgroupGate(GROUPS, 0.05))
+
+
+def gated(mode: Mode, gate: Gate = WITH_SUBGROUPS, every: int = 1) -> Plan:
+    return plan_of(mode, evaluation=EvaluationTerms(10, every, 1.5, gate=gate))
+
+
+@pytest.mark.parametrize(
+    ("mode", "gate", "most"),
+    [("distributed", ALONE, 1), ("distributed", WITH_SUBGROUPS, 4), ("local", WITH_SUBGROUPS, 3)],
+)
+def test_a_copy_has_all_the_noise_that_one_patient_in_all_their_groups_needs(mode: Mode, gate: Gate, most: int) -> None:
+    plan = gated(mode, gate)
+    noise = copied_noise(plan)
+    assert looks_like(noise, 1.5 * math.sqrt(FINDINGS * most))
+    assert evaluation.judged_deviations(plan)[-1] == pytest.approx(1.5 * math.sqrt(FINDINGS * most))
+
+
+def copied_noise(plan: Plan) -> np.ndarray:
+    nothing = np.zeros(evaluation.cells(plan) * len(evaluation.copied(plan.privacy.mode, plan.evaluation.gate)))
+    source = SeededRandomness(4, plan.privacy.mode)
+    draws = [evaluation.noised_copy(plan, nothing, source) for _ in range(DRAWS // nothing.size)]
+    return np.concatenate(draws) / evaluation.UNIT
+
+
+def test_half_the_noise_of_a_copy_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, draw = gated("distributed"), evaluation.integer_gaussian
+    monkeypatch.setattr(evaluation, "integer_gaussian", lambda size, scale, source: draw(size, scale / 2.0, source))
+    assert not looks_like(copied_noise(plan), 1.5 * math.sqrt(4 * FINDINGS))
+
+
+def test_a_copy_is_of_all_its_groups_or_of_none() -> None:
+    with pytest.raises(UnaccountableError, match="whole numbers"):
+        evaluation.noised_copy(gated("local"), np.zeros(evaluation.cells(gated("local"))), SeededRandomness(1))
+
+
+def test_subgroups_cost_a_copy_at_the_first_and_the_last_evaluation() -> None:
+    """In mode "local", where everybody's copy is the contribution, the subgroups' is charged beside it; distributed
+    there is one copy of all. Nothing else is charged, and nothing less."""
+    for mode, gate, copies in (("local", ALONE, 0), ("local", WITH_SUBGROUPS, 1), ("distributed", WITH_SUBGROUPS, 1)):
+        plan = gated(mode, gate)
+        assert [len(evaluation_events(plan, round)) for round in range(4)] == [1 + copies, 1, 1, 1 + copies]
+        for event in evaluation_events(plan, 0):
+            assert event.noise_multiplier == 1.5 and event.steps == 1 and event.sampling_rate == 1.0
+    whole = epsilon(evaluation_events(gated("local", ALONE), 0), 1e-4)
+    both = epsilon(evaluation_events(gated("local"), 0), 1e-4)
+    assert both == pytest.approx(gaussian_epsilon(math.sqrt(2.0) / 1.5, 1e-4), rel=1e-4) and both > whole
+    shares = evaluation_events(gated("local"), 0)[1].shares
+    assert shares is not None and shares.points == pytest.approx(evaluation.UNIT * 1.5 * math.sqrt(3 * FINDINGS))
 
 
 def test_without_privacy_nothing_is_added_and_half_patients_are_no_histogram() -> None:
@@ -94,15 +143,16 @@ def test_without_privacy_nothing_is_added_and_half_patients_are_no_histogram() -
 
 
 @pytest.mark.parametrize("mode", ["local", "distributed"])
-@pytest.mark.parametrize("gate", [None, Gate(0.05, 1)])
+@pytest.mark.parametrize("gate", [None, ALONE, WITH_SUBGROUPS], ids=["ungated", "alone", "subgroups"])
 @pytest.mark.parametrize("target", [0.5, 3.0, 8.0])
 def test_noise_is_calibrated_to_the_plans_epsilon_and_hardly_more(mode: Mode, gate: Gate | None, target: float) -> None:
     plan = plan_of(mode)
     privacy = replace(plan.privacy, epsilon=target, delta=1e-4, noise_multiplier=90.0, max_noise_multiplier=90.0)
     terms = calibrated_evaluation(privacy, findings=FINDINGS, rounds=3, quorum=3, bins=20, every=2, gate=gate)
     events = plan_evaluation_events(replace(plan, privacy=privacy, evaluation=terms))
-    # The starting release, rounds 2 and 3, and a spare; shared, the gate's two copies and a spare of those.
-    assert sum(event.steps for event in events) == 4 + (3 if gate and mode == "distributed" else 0)
+    # The starting release, rounds 2 and 3, and a spare; shared or with subgroups, two copies and a spare of those.
+    copies = gate is WITH_SUBGROUPS or (gate is ALONE and mode == "distributed")
+    assert sum(event.steps for event in events) == 4 + 3 * copies
     cost = epsilon(events, 1e-4)
     assert 0.99 * target < cost <= target
     less = replace(terms, noise_multiplier=0.9 * terms.noise_multiplier)
