@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from ..pixels import GreyPipeline, Linear, Window, image_header, open_dicom, render, render_dataset, stored_frame
 from ..pixels.display import grey_pipeline
 from ..pixels.grey import Floats, grey_table
+from .hanging import orientation
 
 Bytes = NDArray[np.uint8]
 # Centre and width in Hounsfield units, as they are commonly taught.
 _CT = {"lung": (-600.0, 1500.0), "soft": (40.0, 400.0), "bone": (400.0, 1800.0), "brain": (40.0, 80.0)}
+_FASTEST = 60.0  # frames a second
 # By shares of the pixels, for images whose values have no unit.
 _SHARES = {"full": (0.0, 1.0), "middle": (0.005, 0.995), "dense": (0.5, 1.0), "lucent": (0.0, 0.5)}
 
@@ -30,7 +33,8 @@ _SHARES = {"full": (0.0, 1.0), "middle": (0.005, 0.995), "dense": (0.5, 1.0), "l
 class Frame:
     """stored: (rows, columns) of an integer type of at most 16 bits. low: the least value. shown: the display value in
     [0, 1] of low and each value above it. exact: False where `stored` is not the file's own values but grey made of
-    colours or of wider numbers."""
+    colours or of wider numbers. orientation: see hanging.orientation. rate: frames a second at which the file asks to
+    be played, or 0."""
 
     stored: NDArray[np.generic]
     low: int
@@ -38,6 +42,8 @@ class Frame:
     pipeline: GreyPipeline
     contrast: str
     exact: bool
+    orientation: tuple[str, str] | None = None
+    rate: float = 0.0
 
     @property
     def values(self) -> Floats:
@@ -54,10 +60,24 @@ def read_frame(content: bytes, encoding: str, frame: int) -> Frame:
     stored, space = stored_frame(dataset, header, frame)
     if stored.ndim != 2 or space == "PALETTE COLOR" or stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
         made = render_dataset(dataset, header, frame)
-        return _grey(made.image, made.contrast)
-    pipeline = grey_pipeline(dataset, header, frame)
-    low, shown, contrast = grey_table(stored, pipeline)
-    return Frame(stored, low, shown, pipeline, contrast, True)
+        found = _grey(made.image, made.contrast)
+    else:
+        pipeline = grey_pipeline(dataset, header, frame)
+        low, shown, contrast = grey_table(stored, pipeline)
+        found = Frame(stored, low, shown, pipeline, contrast, True)
+    return replace(found, orientation=orientation(dataset, frame), rate=_rate(dataset))
+
+
+def _rate(dataset: Dataset) -> float:
+    """Recommended Display Frame Rate, or else Cine Rate, in (0, 60]; 0 when the file states neither."""
+    for keyword in ("RecommendedDisplayFrameRate", "CineRate"):
+        try:
+            rate = float(dataset.get(keyword) or 0.0)
+        except Exception:  # pydicom raises whatever a broken element made it trip over
+            continue
+        if 0.0 < rate <= _FASTEST:
+            return rate
+    return 0.0
 
 
 def _grey(image: NDArray[np.float32], contrast: str) -> Frame:
@@ -123,6 +143,8 @@ def payload(frame: Frame, modality: str) -> bytes:
         "contrast": frame.contrast,
         "exact": frame.exact,
         "window": _stated(frame),
+        "orientation": frame.orientation,
+        "rate": frame.rate,
         "presets": [{"name": name, "center": c, "width": w} for name, (c, w) in presets.items()],
     }
     arrays: dict[str, NDArray[Any]] = {"table": eight_bits(frame.shown)}

@@ -8,14 +8,17 @@ from collections.abc import Iterable, Mapping
 from ...task import Task
 from ..annotations import Annotation, Proposal
 from ..propose import why_not_applicable
+from ..sendback import SendBack, answer
 from ..store.desk import DeskRow, DeskView
+from .hanging import hung
 from .timeline import Timeline
-from .worklist import Entry, disagreement, uncertainty
+from .worklist import Entry, uncertainty
 
 
 class DeskLog:
-    """What a store holds for its readers: images by study, proposals by release, every reader's timeline. The first
-    frame of an image is what is proposed and read. Safe to use from several threads, which may hold `turn` meanwhile.
+    """What a store holds for its readers: images by study, proposals by release, every reader's timelines. A
+    model proposes on the first frame of an image, readers speak of any. Safe to use from several threads, which may
+    hold `turn` meanwhile.
 
     epoch: changes when every study must be looked at anew. touched: the studies that changed since then, in order.
     """
@@ -35,7 +38,8 @@ class DeskLog:
         self._names: dict[str, str] = {}
         self._studies: dict[str, list[str]] = {}
         self._proposals: dict[str, dict[str, Proposal]] = {}
-        self._lines: dict[str, dict[str, Timeline]] = {}
+        self._lines: dict[str, dict[int, dict[str, Timeline]]] = {}  # by image, frame and reader
+        self._sent: dict[str, list[SendBack]] = {}
         self._asked: dict[str, list[str]] = {}
         self._entries: dict[str, Entry] = {}
 
@@ -61,9 +65,13 @@ class DeskLog:
                     known[proposal.release] = proposal
                     touched.add(self._rows[proposal.instance].study)
             for annotation in changes.annotations:
-                if annotation.frame == 0 and annotation.instance in self._rows:
+                if annotation.instance in self._rows:
                     self._say(annotation)
                     touched.add(self._rows[annotation.instance].study)
+            for sent in changes.sent:
+                if sent.instance in self._rows:
+                    self._sent.setdefault(sent.instance, []).append(sent)
+                    touched.add(self._rows[sent.instance].study)
             if anew or cleared:
                 self.epoch, self.touched = self.epoch + 1, []
             for study in self._studies if anew else touched:
@@ -80,8 +88,9 @@ class DeskLog:
         self._names.update(self._view.identities(sorted(fresh - self._names.keys())))
 
     def _say(self, annotation: Annotation) -> None:
-        lines = self._lines.setdefault(annotation.instance, {})
-        lines[annotation.reader] = lines.get(annotation.reader, Timeline()).after(annotation)
+        lines = self._lines.setdefault(annotation.instance, {}).setdefault(annotation.frame, {})
+        # Whoever spoke last comes last, which is what settling goes by.
+        lines[annotation.reader] = lines.pop(annotation.reader, Timeline()).after(annotation)
 
     def studies(self) -> list[str]:
         """Every study."""
@@ -89,7 +98,7 @@ class DeskLog:
             return list(self._studies)
 
     def entry(self, study: str) -> Entry | None:
-        """A study as nobody in particular sees it."""
+        """A study as nobody in particular sees it: without anything that rests on readings."""
         with self.turn:
             return self._entries.get(study)
 
@@ -104,9 +113,9 @@ class DeskLog:
             return self._rows.get(image)
 
     def rows(self, study: str) -> list[DeskRow]:
-        """A study's images, as they are hung: by view, frontal ones first, the right side before the left."""
+        """A study's images, as they are hung as far as the numbers in their files do not matter."""
         with self.turn:
-            return sorted((self._rows[image] for image in self._studies.get(study, ())), key=_hanging)
+            return hung([self._rows[image] for image in self._studies.get(study, ())], {})
 
     def prior(self, study: str) -> list[DeskRow]:
         """The images of the study that the same patient had last before this one; none when there is no earlier one."""
@@ -130,29 +139,54 @@ class DeskLog:
             known = self._proposals.get(image, {})
             return known.get(self._release) or next(reversed(known.values()), None)
 
-    def lines(self, image: str) -> Mapping[str, Timeline]:
-        """Every reader's timeline of an image."""
+    def lines(self, image: str, frame: int = 0) -> Mapping[str, Timeline]:
+        """Every reader's timeline of a frame."""
         with self.turn:
-            return dict(self._lines.get(image, {}))
+            return dict(self._lines.get(image, {}).get(frame, {}))
 
-    def line(self, image: str, reader: str) -> Timeline:
-        """A reader's timeline of an image."""
+    def line(self, image: str, reader: str, frame: int = 0) -> Timeline:
+        """A reader's timeline of a frame."""
         with self.turn:
-            return self._lines.get(image, {}).get(reader, Timeline())
+            return self._lines.get(image, {}).get(frame, {}).get(reader, Timeline())
+
+    def frames(self, image: str) -> list[int]:
+        """The frames of an image of which some reader has said something, in order."""
+        with self.turn:
+            return sorted(self._lines.get(image, {}))
+
+    def standing(self, image: str, frame: int) -> list[Annotation]:
+        """Every reader's newest word of a frame, the oldest of them first."""
+        return [line.last for line in self.lines(image, frame).values() if line.last is not None]
+
+    def twice(self) -> list[tuple[str, int]]:
+        """Images and frames of which several readers have spoken, in the order in which the first of them did."""
+        with self.turn:
+            frames = ((image, frame, lines) for image, own in self._lines.items() for frame, lines in own.items())
+            return [(image, frame) for image, frame, lines in frames if len(lines) > 1]
+
+    def waiting(self, image: str) -> list[SendBack]:
+        """What was sent back of an image and nobody who was asked has answered."""
+        with self.turn:
+            sent = self._sent.get(image, ())
+            return [one for one in sent if answer(one, self.standing(image, one.frame)) is None]
+
+    def chances(self, image: str) -> dict[str, float]:
+        """The probabilities that are proposed for an image; {} for none."""
+        proposal = self.proposal(image)
+        return {} if proposal is None else dict(proposal.probabilities)
+
+    def keys(self) -> tuple[str, ...]:
+        """The findings that are asked for."""
+        return self._task.keys if self._task else ()
 
     def _entry(self, study: str) -> Entry:
         rows = self.rows(study)
         first = rows[0].image
         asked = [row.image.id for row in rows if self._task and not why_not_applicable(self._task, row.image)]
         self._asked[study] = asked
-        keys = self._task.keys if self._task else ()
         name = self._names.get(first.patient, "")
         searched = [name, *(text for row in rows for text in _texts(row))]
-        chances = [self._chances(image) for image in asked]
-        apart = [
-            disagreement([dict(c.states) for c in self._said(image)], dict(said), keys)
-            for image, said in zip(asked, chances, strict=True)
-        ]
+        chances = [self.chances(image) for image in asked]
         certain = [uncertainty(said.values()) for said in chances]
         return Entry(
             study=study,
@@ -167,16 +201,8 @@ class DeskLog:
             hidden=any(row.image.held_out for row in rows),
             status="unread" if asked else "not_asked",
             uncertainty=max((value for value in certain if value is not None), default=None),
-            disagreement=max((value for value in apart if value is not None), default=None),
             urgency=max((chance for said in chances for chance in said.values()), default=None),
         )
-
-    def _chances(self, image: str) -> dict[str, float]:
-        proposal = self.proposal(image)
-        return {} if proposal is None else dict(proposal.probabilities)
-
-    def _said(self, image: str) -> list[Annotation]:
-        return [line.current for line in self._lines.get(image, {}).values() if line.current is not None]
 
 
 def _texts(row: DeskRow) -> tuple[str, ...]:
@@ -186,8 +212,3 @@ def _texts(row: DeskRow) -> tuple[str, ...]:
 
 def _when(rows: list[DeskRow]) -> tuple[str, int]:
     return min(row.acquired for row in rows), min(row.number for row in rows)
-
-
-def _hanging(row: DeskRow) -> tuple[bool, int, str, int]:
-    view = row.image.view.upper()
-    return view not in ("", "PA", "AP"), "RLB".find(row.image.laterality or "B"), view, row.number

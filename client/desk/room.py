@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...errors import RefusedError
-from ..annotations import Annotation, Box, Proposal, Region, utc_now
-from ..errors import NodeError
+from ..annotations import Annotation, utc_now
+from ..errors import AnnotationError
 from ..intake.quarantined import advice
 from ..propose import why_not_applicable
 from ..releases import Releases
 from ..store import Store
 from ..store.desk import DeskRow
+from .faults import HiddenError, UnknownError
 from .frames import message, payload, read_frame
+from .hanging import hung, stacks
 from .index import DeskIndex
-from .roles import Role
+from .lead import LeadDesk
+from .plain import Plain, described, hash_of, plain_annotation, plain_line, plain_proposal, plain_row
+from .roles import Role, at_least
 from .saying import Action, Circumstances, annotation_of, require_same
 from .shared import Shared
 from .timeline import replay
@@ -26,16 +28,8 @@ from .worklist import Query, matches, neighbours, selection
 if TYPE_CHECKING:
     from ...models.checkpoint import Release
 
-Plain = dict[str, Any]
 MOST_QUARANTINED = 500
-
-
-class UnknownError(NodeError):
-    """A study, image or finding that is not there, or is not any more."""
-
-
-class HiddenError(NodeError, RefusedError):
-    """A proposal of a study that is read without it."""
+HOW_TO_LEAD = "whoever runs this node makes you a lead: with the role lead, or with medquorum node label-rule --lead"
 
 
 class ReadingRoom:
@@ -54,8 +48,19 @@ class ReadingRoom:
     def sync(self) -> Release | None:
         """Take in what happened in the store and to the release, which is returned."""
         release = self._shared.sync()
-        self._index.sync()
+        self._index.sync(self._store.labels().rule().kind == "two")
         return release
+
+    @property
+    def leads(self) -> bool:
+        """Whether this reader is a lead: by role, or because the site's label rule names them."""
+        return at_least(self.role, "lead") or self.reader in self._store.labels().rule().leads
+
+    def lead(self) -> LeadDesk:
+        """What only a lead sees and does. Raises HiddenError for everybody else."""
+        if not self.leads:
+            raise HiddenError("this is for lead readers", where=self.reader, fix=HOW_TO_LEAD)
+        return LeadDesk(self, self._store, self._shared)
 
     def about(self) -> Plain:
         """Who reads where, what is asked for, and which release proposes."""
@@ -63,8 +68,10 @@ class ReadingRoom:
         return {
             "reader": self.reader,
             "role": self.role,
+            "lead": self.leads,
+            "rule": self._store.labels().rule().kind,
             "site": self._store.setting("site"),
-            "release": None if release is None else _described(release),
+            "release": None if release is None else described(release),
         }
 
     def worklist(self, query: Query, offset: int, limit: int) -> Plain:
@@ -102,23 +109,30 @@ class ReadingRoom:
         ]
         return {"all": len(held), "rows": rows}
 
-    def study(self, study: str, query: Query, first: bool) -> Plain:
-        """All that the page shows of a study. first: withhold proposals of images that this reader has not read yet."""
+    def study(self, study: str, query: Query, first: bool, revealed: bool = False) -> Plain:
+        """All that the page shows of a study. first: withhold proposals of images that this reader has not read yet.
+        revealed: show what is withheld only until the reader asks for it."""
         release = self.sync()
+        before, after = neighbours(self._index.entries(query.order), study, query)
+        return self.opened(study, release, "first" if first else "", revealed, (before, after))
+
+    def opened(
+        self, study: str, release: Release | None, hide: str, revealed: bool, around: tuple[str | None, str | None]
+    ) -> Plain:
+        """A study with its images and its prior, between two others. hide: for which reason proposals are withheld."""
         entry = self._index.entry(study)
         if entry is None:
             raise UnknownError("this study is not in the store, or not any more", where=study, fix="open the worklist")
-        before, after = neighbours(self._index.entries(query.order), study, query)
-        prior = self._log.prior(study)
+        rows, prior = self._log.rows(study), self._log.prior(study)
         return {
             "study": study,
             "patient": entry.patient,
             "name": self._person(entry.images[0]),
-            "release": None if release is None else _described(release),
-            "images": [self._image(row, release, first) for row in self._log.rows(study)],
-            "prior": {"acquired": prior[0].acquired, "images": [_plain_row(row) for row in prior]} if prior else None,
-            "before": before,
-            "after": after,
+            "release": None if release is None else described(release),
+            "images": [{**plain, **self._image(plain["id"], release, hide, revealed)} for plain in self._hung(rows)],
+            "prior": {"acquired": prior[0].acquired, "images": self._hung(prior)} if prior else None,
+            "before": around[0],
+            "after": around[1],
         }
 
     def study_of(self, image: str) -> str:
@@ -130,25 +144,24 @@ class ReadingRoom:
         original = self._store.original(image)
         return "" if original is None else original.patient_name
 
-    def _image(self, row: DeskRow, release: Release | None, first: bool) -> Plain:
-        image, line = row.image, self._index.line(row.image.id)
-        proposal = self._log.proposal(image.id)
-        withheld = "held_out" if image.held_out else "first" if first and line.current is None else ""
+    def _hung(self, rows: Sequence[DeskRow]) -> list[Plain]:
+        """Images in the order in which they are hung, each with the number of its stack."""
+        in_order = hung(rows, self._view.numbers([row.image.id for row in rows]))
+        return [{**plain_row(row), "stack": stack} for row, stack in zip(in_order, stacks(in_order), strict=True)]
+
+    def _image(self, name: str, release: Release | None, hide: str, revealed: bool) -> Plain:
+        image, line = self._row(name).image, self._index.line(name)
+        proposal, again = self._log.proposal(image.id), self._index.again(name)
+        withheld = "" if hide == "first" and line.current is not None else hide
+        # Who looks again is not to be told by the proposal why.
+        withheld = "held_out" if image.held_out else "" if revealed else withheld or ("again" if again else "")
         return {
-            **_plain_row(row),
             "not_asked": "" if release is None else why_not_applicable(release.card.task, image),
             "withheld": withheld,
-            "proposal": None if withheld or proposal is None else _plain_proposal(proposal, _name(release)),
-            **self._timeline(image.id),
+            "proposal": None if withheld or proposal is None else plain_proposal(proposal, hash_of(release)),
+            "lines": {str(frame): plain_line(line) for frame, line in self._index.frames(image.id).items()},
             "others": self._index.others(image.id),
-        }
-
-    def _timeline(self, image: str) -> Plain:
-        line = self._index.line(image)
-        return {
-            "said": [_plain_annotation(one) for one in line.said],
-            "at": line.at,
-            "last": None if line.last is None else line.last.id,
+            "again": again,
         }
 
     def say(self, action: Action) -> Plain:
@@ -168,10 +181,14 @@ class ReadingRoom:
                 history = self._store.history(action.instance)
                 line = replay(one for one in history if one.reader == self.reader and one.frame == action.frame)
                 if line.last is not None and action.base != line.last.id:
-                    meanwhile = _plain_annotation(line.last)
+                    meanwhile = plain_annotation(line.last)
                 proposals = [] if action.proposal is None else self._store.proposals_of(action.instance)
                 findings = () if release is None else release.card.task.keys
-                around = Circumstances(self.reader, utc_now(), findings, proposals, row.image.held_out)
+                weighed = self._weighed(action, history)
+                by_role = at_least(self.role, "lead")
+                around = Circumstances(
+                    self.reader, utc_now(), findings, proposals, row.image.held_out, by_role, weighed
+                )
                 stored = annotation_of(action, line, around)
                 self._store.annotate(stored)
             self.sync()
@@ -179,10 +196,23 @@ class ReadingRoom:
             "id": action.id,
             "instance": action.instance,
             "at_time": stored.at.isoformat(),
-            **self._timeline(action.instance),
+            "frame": action.frame,
+            **plain_line(self._index.line(action.instance, action.frame)),
             "meanwhile": meanwhile,
-            "release": _name(release),
+            "release": hash_of(release),
         }
+
+    def _weighed(self, action: Action, history: Sequence[Annotation]) -> tuple[Annotation, ...]:
+        """The readings that lay before a lead who settles a disagreement."""
+        if not action.weighs:
+            return ()
+        self.lead()
+        known = {one.id: one for one in history if one.frame == action.frame}
+        if not known.keys() >= set(action.weighs):
+            raise AnnotationError(
+                "a reading that was weighed is not one of this image", where=action.instance, fix="load the page again"
+            )
+        return tuple(known[one] for one in dict.fromkeys(action.weighs))
 
     def frame(self, image: str, frame: int) -> bytes:
         """A frame for the viewer; see frames.payload. Raises UnreadableError when it does not decode."""
@@ -199,79 +229,10 @@ class ReadingRoom:
         if release is None or finding not in release.card.task.keys:
             raise UnknownError(f"no release looks for {finding!r}", where=image)
         found = self._shared.heatmaps.heatmap(release, row, finding)
-        return message({"rows": found.shape[0], "columns": found.shape[1], "release": _name(release)}, {"map": found})
+        return message({"rows": found.shape[0], "columns": found.shape[1], "release": hash_of(release)}, {"map": found})
 
     def _row(self, image: str) -> DeskRow:
         row = self._index.row(image)
         if row is None:
             raise UnknownError("this image is not in the store, or not any more", where=image, fix="open the worklist")
         return row
-
-
-def _name(release: Release | None) -> str:
-    return "" if release is None else release.hash.hex()
-
-
-def _described(release: Release) -> Plain:
-    card = release.card
-    findings = [{"key": one.key, "meaning": one.meaning, "code": one.code} for one in card.task.findings]
-    return {
-        "hash": release.hash.hex(),
-        "findings": findings,
-        "temperatures": dict(zip(card.task.keys, card.temperatures, strict=True)),
-        "plans": [record.plan for record in card.training],
-    }
-
-
-def _plain_row(row: DeskRow) -> Plain:
-    image = row.image
-    return {
-        "id": image.id,
-        "frames": image.frames,
-        "rows": image.rows,
-        "columns": image.columns,
-        "modality": image.modality,
-        "body_part": image.body_part,
-        "view": image.view,
-        "laterality": image.laterality,
-        "source": image.source,
-        "acquired": row.acquired,
-    }
-
-
-def _plain_proposal(proposal: Proposal, current: str) -> Plain:
-    return {
-        "id": proposal.id,
-        "release": proposal.release,
-        "earlier": proposal.release != current,
-        "at": proposal.at.isoformat(),
-        "applicable": proposal.applicable,
-        "reason": proposal.reason,
-        "probabilities": dict(proposal.probabilities),
-        "regions": _plain_regions(proposal.id, proposal.regions),
-    }
-
-
-def _plain_annotation(annotation: Annotation) -> Plain:
-    return {
-        "id": annotation.id,
-        "states": dict[str, str](annotation.states),
-        "regions": _plain_regions(annotation.id, annotation.regions),
-        "comment": annotation.comment,
-        "proposal": annotation.proposal,
-        "at_time": annotation.at.isoformat(),
-    }
-
-
-def _plain_regions(owner: str, regions: Sequence[Region]) -> list[Mapping[str, Any]]:
-    return [
-        {"ref": f"{owner}:{place}", "finding": region.finding, "origin": region.origin, **_shape(region)}
-        for place, region in enumerate(regions)
-    ]
-
-
-def _shape(region: Region) -> Plain:
-    shape = region.shape
-    if isinstance(shape, Box):
-        return {"box": [shape.x0, shape.y0, shape.x1, shape.y1]}
-    return {"mask": {"rows": shape.rows, "columns": shape.columns, "bits": base64.b64encode(shape.bits).decode()}}

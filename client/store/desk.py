@@ -6,6 +6,7 @@ every page.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -130,5 +131,4 @@ class DeskView:
 
 def _whole(text: str) -> int:
     """An integer string of DICOM (at most 12 characters), or 0."""
-    stripped = text.strip()
-    return int(stripped) if len(stripped) <= 12 and stripped.lstrip("+-").isascii() and stripped.lstrip("+-").isdecimal() else 0
+    return int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,11}\s*", text, re.ASCII) else 0

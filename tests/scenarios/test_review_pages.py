@@ -189,7 +189,7 @@ def test_pages_have_no_accessibility_violations_in_either_language(page: Page) -
     open_study(page, 1)
     look("study")
     page.keyboard.press("c")
-    expect(page.locator("#prior")).to_be_visible()
+    expect(page.locator("#beside")).to_be_visible()
     page.keyboard.press("h")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("r")
@@ -236,6 +236,7 @@ class ManyStudies(DeskView):
                 f"s{n}",
                 "20260101",
                 n,
+                f"r{n}",
             )
             for n in range(after + 1, MANY + 1)
         ]

@@ -58,7 +58,8 @@ export function regionEditing(desk, current, redraw) {
     const region = nudged ?? desk.reading.regions[desk.chosen];
     if (!region?.box || !current.frame) return false;
     const step = Math.max(1, Math.round(4 / current.view.zoom));
-    nudged = {...region, box: shifted(region.box, edges, [dx * step, dy * step], current.frame)};
+    const [across, turned] = current.mirrored ? [-dx, [edges[2], edges[1], edges[0], edges[3]]] : [dx, edges];
+    nudged = {...region, box: shifted(region.box, turned, [across * step, dy * step], current.frame)};
     clearTimeout(nudging);
     nudging = setTimeout(settleNudge, 500);
     current.draw();
@@ -77,6 +78,7 @@ export function regionEditing(desk, current, redraw) {
   const resize = (dx, dy) => () => nudge(dx, dy, [false, false, true, true]);
 
   function shownRegions() {
+    if (desk.loading) return []; // the image that they lie on is not on the screen yet
     const regions = desk.reading?.regions ?? [];
     const shown = regions.map((region, place) => ({
       ...region, ...(nudged && place === desk.chosen ? {box: nudged.box, style: "mine"} : {}), label: desk.meaning(region.finding),
@@ -85,7 +87,7 @@ export function regionEditing(desk, current, redraw) {
   }
 
   function takeDrag(start) {
-    if (!desk.reading?.findings.length) return null;
+    if (!desk.reading?.findings.length || desk.loading) return null;
     const from = current.stored(start);
     if (draws) {
       return (point, over) => {

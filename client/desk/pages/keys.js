@@ -3,13 +3,16 @@
 import {el} from "./dom.js";
 import {t} from "./words.js";
 
+const SLIDES = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+
 // commands: [{keys: ["Enter"], word, does, always}]. A key is written as KeyboardEvent.key, with Ctrl+, Alt+ or Shift+
 // before it where those count. always: also where single keys are switched off.
 export function listen(commands, enabled) {
   addEventListener("keydown", (event) => {
     if (event.isComposing) return;
-    const typing = event.target.closest("input, textarea, select");
+    const typing = event.target.closest("input:not([type=range]), textarea, select");
     const name = keyName(event);
+    if (event.target.matches("input[type=range]") && SLIDES.includes(name)) return;
     if (typing) {
       if (name === "Escape") event.target.blur();
       if (!name.startsWith("Ctrl+") || event.target.matches("textarea, input[type=search], input[type=text]")) return;

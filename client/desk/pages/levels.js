@@ -3,10 +3,11 @@
 export function windowTable(frame, center, width, inverted) {
   const table = new Uint8Array(frame.table.length);
   const turned = frame.inverted !== inverted;
+  const {low, padding, values, slope, intercept} = frame;
   for (let place = 0; place < table.length; place++) {
-    const stored = frame.low + place;
-    if (frame.padding && stored >= frame.padding[0] && stored <= frame.padding[1]) continue;
-    const value = frame.values ? frame.values[place] : stored * frame.slope + frame.intercept;
+    const stored = low + place;
+    if (padding && stored >= padding[0] && stored <= padding[1]) continue;
+    const value = values ? values[place] : stored * slope + intercept;
     let shown;
     if (frame.function === "LINEAR_EXACT") shown = (value - center) / width + 0.5;
     else if (width > 1) shown = (value - (center - 0.5)) / (width - 1) + 0.5;
@@ -27,6 +28,10 @@ export function statedTable(frame, inverted) {
   });
 }
 
+// A canvas's word for each entry of a table, and black after the last: what lies outside the image.
 export function colours(table) {
-  return Uint32Array.from(table, (level) => (0xff000000 | (level << 16) | (level << 8) | level) >>> 0);
+  const words = new Uint32Array(table.length + 1);
+  for (let at = 0; at < table.length; at++) words[at] = 0xff000000 | (table[at] * 0x010101);
+  words[table.length] = 0xff000000;
+  return words;
 }

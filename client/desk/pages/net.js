@@ -1,6 +1,7 @@
 // Talking to the node: JSON, and the binary messages that frames and heatmaps come as.
 
 let word = "";
+let reader = null;
 
 export class Refused extends Error {
   constructor(status, answer) {
@@ -27,15 +28,34 @@ export async function get(path) {
 
 export async function about() {
   const found = await get("/api/about");
+  // What this page has to say is its own reader's, whoever signed in at another window meanwhile.
+  if (reader !== null && reader !== found.reader) throw new Refused(401, {error: "another reader has signed in"});
+  reader = found.reader;
+  word = found.csrf;
+  return found;
+}
+
+// The same before somebody has signed in.
+export async function atTheDoor() {
+  const found = await get("/api/door");
   word = found.csrf;
   return found;
 }
 
 export async function post(path, body) {
   if (!word) await about();
-  const headers = {"content-type": "application/json", "x-medquorum-csrf": word};
-  const send = () => fetch(path, {method: "POST", credentials: "same-origin", headers, body: JSON.stringify(body)});
-  return (await answered(await send())).json();
+  const send = async () => {
+    const headers = {"content-type": "application/json", "x-medquorum-csrf": word};
+    const sent = await fetch(path, {method: "POST", credentials: "same-origin", headers, body: JSON.stringify(body)});
+    return (await answered(sent)).json();
+  };
+  try {
+    return await send();
+  } catch (fault) {
+    if (!(fault instanceof Refused && fault.answer.word) || reader === null) throw fault;
+    await about(); // the reader has signed in anew, in another window
+    return send();
+  }
 }
 
 const KINDS = {u1: Uint8Array, i1: Int8Array, u2: Uint16Array, i2: Int16Array, f8: Float64Array};

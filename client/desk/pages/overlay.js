@@ -13,19 +13,18 @@ export function regionPainter(regions, chosen) {
       context.lineWidth = place === chosen() ? 3 : 2;
       context.setLineDash(region.style === "proposed" ? [7, 5] : []);
       if (region.box) {
-        const [i0, j0] = viewer.screen([region.box[0], region.box[1]]);
-        const [i1, j1] = viewer.screen([region.box[2], region.box[3]]);
+        const [ia, j0] = viewer.screen([region.box[0], region.box[1]]);
+        const [ib, j1] = viewer.screen([region.box[2], region.box[3]]);
+        const [i0, i1] = [Math.min(ia, ib), Math.max(ia, ib)];
         context.strokeRect(i0, j0, i1 - i0, j1 - j0);
         context.font = "14px sans-serif";
         context.fillText(region.label, i0 + 4, j0 > 18 ? j0 - 5 : j0 + 16);
         if (place === chosen()) for (const [i, j] of [[i0, j0], [i1, j0], [i0, j1], [i1, j1]]) context.fillRect(i - 4, j - 4, 8, 8);
       } else {
         const {rows, columns} = region.mask;
-        const [i0, j0] = viewer.screen([0, 0]);
-        const {zoom} = viewer.view;
         context.globalAlpha = 0.35;
         context.imageSmoothingEnabled = false;
-        context.drawImage(maskImage(region.mask, colour), i0, j0, columns * zoom, rows * zoom);
+        overImage(context, viewer, maskImage(region.mask, colour), rows, columns);
       }
       context.restore();
     });
@@ -56,14 +55,20 @@ export function heatPainter(heat, opacity) {
       found.canvas = new OffscreenCanvas(found.columns, found.rows);
       found.canvas.getContext("2d").putImageData(made, 0, 0);
     }
-    const [i, j] = viewer.screen([0, 0]);
     const {rows, columns} = viewer.frame;
     context.save();
     context.globalAlpha = opacity();
     context.imageSmoothingEnabled = true;
-    context.drawImage(found.canvas, i, j, columns * viewer.view.zoom, rows * viewer.view.zoom);
+    overImage(context, viewer, found.canvas, rows, columns);
     context.restore();
   };
+}
+
+// Draw what covers the whole image, mirrored as the image is.
+function overImage(context, viewer, canvas, rows, columns) {
+  context.translate(...viewer.screen([0, 0]));
+  context.scale(viewer.mirrored ? -viewer.view.zoom : viewer.view.zoom, viewer.view.zoom);
+  context.drawImage(canvas, 0, 0, columns, rows);
 }
 
 // Which boxes' edge, corner or inside a point of the canvas hits: {place, edges: [left, top, right, bottom]} or null. Only
@@ -76,7 +81,7 @@ export function hit(viewer, regions, chosen, point) {
     const [i0, j0] = viewer.screen([box[0], box[1]]);
     const [i1, j1] = viewer.screen([box[2], box[3]]);
     const [i, j] = point;
-    if (i < i0 - REACH || i > i1 + REACH || j < j0 - REACH || j > j1 + REACH) continue;
+    if (i < Math.min(i0, i1) - REACH || i > Math.max(i0, i1) + REACH || j < j0 - REACH || j > j1 + REACH) continue;
     const near = [Math.abs(i - i0), Math.abs(j - j0), Math.abs(i - i1), Math.abs(j - j1)].map((far) => far <= REACH);
     if (near[0] && near[2]) near[0] = false;
     if (near[1] && near[3]) near[1] = false;

@@ -46,6 +46,7 @@ function proposalLines(desk) {
   if (image.not_asked) lines.push(t("not_asked", {reason: image.not_asked}));
   if (image.withheld === "held_out") lines.push(t("withheld_held_out"));
   else if (image.withheld === "first") lines.push(t("withheld_first"));
+  else if (reading.frame) lines.push(t("first_frame_only"));
   else if (!proposal) lines.push(t("no_proposal"));
   else {
     lines.push(t(proposal.earlier ? "proposed_by_earlier" : "proposed_by", {release: proposal.release.slice(0, 12)}));
@@ -61,9 +62,17 @@ function proposalLines(desk) {
   return [...lines.map((line) => el("p", {}, line)), ...reveal];
 }
 
+// One button for each stack: a film, a series of slices, or a single image.
 export function drawStrip(desk) {
-  byId("strip").replaceChildren(...desk.study.images.map((image, place) =>
-    el("button", {type: "button", "aria-pressed": place === desk.place ? "true" : "false", onclick: () => desk.openImage(place)},
-      [image.view || image.modality, image.laterality].filter(Boolean).join(" ") || String(place + 1))));
-  byId("strip").hidden = desk.study.images.length < 2;
+  const {images} = desk.study;
+  const many = (stack) => images.filter((one) => one.stack === stack).reduce((sum, {frames}) => sum + frames, 0);
+  const firsts = images.flatMap((image, place) => (images.findIndex(({stack}) => stack === image.stack) === place ? [[image, place]] : []));
+  byId("strip").replaceChildren(...firsts.map(([image, place], number) => {
+    const name = [image.view || image.modality, image.laterality].filter(Boolean).join(" ") || String(number + 1);
+    const count = many(image.stack) > 1 ? ` (${many(image.stack)})` : "";
+    return el("button", {
+      type: "button", "aria-pressed": image.stack === images[desk.place].stack ? "true" : "false", onclick: () => desk.openImage(place),
+    }, name + count);
+  }));
+  byId("strip").hidden = firsts.length < 2;
 }

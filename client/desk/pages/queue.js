@@ -43,8 +43,9 @@ export function push(action) {
   send();
 }
 
-export const waitingFor = (instance) =>
-  mine().map((key) => JSON.parse(localStorage.getItem(key)).action).filter((action) => action.instance === instance);
+export const waitingFor = (instance, frame) =>
+  mine().map((key) => JSON.parse(localStorage.getItem(key)).action)
+    .filter((action) => action.instance === instance && action.frame === frame);
 
 export const refusedActions = () => keys(REFUSED).map((key) => JSON.parse(localStorage.getItem(key)));
 

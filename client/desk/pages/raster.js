@@ -6,6 +6,7 @@ export class Raster {
     const offsets = new Uint16Array(frame.pixels.length);
     for (let place = 0; place < offsets.length; place++) offsets[place] = frame.pixels[place] - frame.low;
     this.levels = [{rows: frame.rows, columns: frame.columns, offsets}];
+    this.outside = frame.table.length; // the place after the table's last
   }
 
   // The image reduced 2^level times by averaging: looked at from afar, a radiograph must not flicker.
@@ -27,18 +28,19 @@ export class Raster {
   }
 
   // Offsets into the table for a viewport of width x height screen pixels, whose left upper corner lies at (x, y) of the
-  // image, `zoom` screen pixels to a stored one; -1 outside the image.
-  sample({width, height, zoom, x, y}, into) {
+  // image (of its mirror image when `mirrored`), `zoom` screen pixels to a stored one; `outside` outside the image.
+  sample({width, height, zoom, x, y, mirrored}, into) {
+    const {outside} = this;
     const deepest = Math.floor(Math.log2(Math.min(this.levels[0].rows, this.levels[0].columns)));
     const level = Math.min(deepest, zoom >= 1 ? 0 : Math.floor(Math.log2(1 / zoom)));
     const {rows, columns, offsets} = this.level(level);
     const scale = 2 ** -level;
-    const across = axis(width, zoom, x, columns, scale, this.levels[0].columns);
-    const down = axis(height, zoom, y, rows, scale, this.levels[0].rows);
+    const across = axis(width, zoom, x, columns, scale, this.levels[0].columns, mirrored);
+    const down = axis(height, zoom, y, rows, scale, this.levels[0].rows, false);
     for (let j = 0, at = 0; j < height; j++) {
       const row = down.low[j];
       if (row < 0) {
-        into.fill(-1, at, at + width);
+        into.fill(outside, at, at + width);
         at += width;
         continue;
       }
@@ -46,7 +48,7 @@ export class Raster {
       for (let i = 0; i < width; i++, at++) {
         const left = across.low[i];
         if (left < 0) {
-          into[at] = -1;
+          into[at] = outside;
           continue;
         }
         const u = across.share[i];
@@ -64,11 +66,12 @@ export class Raster {
   }
 }
 
-function axis(length, zoom, start, cells, scale, whole) {
+function axis(length, zoom, start, cells, scale, whole, turned) {
   const low = new Int32Array(length);
   const share = new Float64Array(length);
   for (let i = 0; i < length; i++) {
-    const at = start + (i + 0.5) / zoom;
+    const shown = start + (i + 0.5) / zoom;
+    const at = turned ? whole - shown : shown;
     if (at < 0 || at >= whole) {
       low[i] = -1;
       continue;

@@ -1,20 +1,21 @@
-// What one reader says of one image: the node's timeline plus the actions that wait, what is suggested, what is shown.
+// What one reader says of one frame: the node's timeline plus the actions that wait, what is suggested, what is shown.
 
 import {newId, push, waitingFor} from "./queue.js";
 import {Timeline} from "./timeline.js";
 
 export class Reading {
-  // image: of /api/study; findings: [{key, meaning}]; effort: () => {actions, seconds} since it was asked last.
-  constructor(image, findings, effort) {
-    [this.image, this.findings, this.effort] = [image, findings, effort];
-    this.settle(image);
+  // image: of /api/study; frame: counted from 0; findings: [{key, meaning}]; effort: () => {actions, seconds} since it was
+  // asked last.
+  constructor(image, frame, findings, effort) {
+    [this.image, this.frame, this.findings, this.effort] = [image, frame, findings, effort];
+    this.settle(image.lines[frame] ?? {said: [], at: 0, last: null});
   }
 
   // Take the node's word, and put on top of it what it has not answered yet.
   settle({said, at, last}) {
     this.line = new Timeline(said, at, last);
     const known = [...said.flatMap(({regions}) => regions), ...(this.proposal?.regions ?? [])];
-    for (const action of waitingFor(this.image.id)) {
+    for (const action of waitingFor(this.image.id, this.frame)) {
       const regions = action.regions.map((one) => known.find(({ref}) => one.ref && ref === one.ref) ?? {...one, origin: "drawn"});
       this.line = this.line.after({...action, regions});
     }
@@ -28,8 +29,9 @@ export class Reading {
     return this.current?.states[key] ?? "not_assessed";
   }
 
+  // The model looks at the first frame of an image only.
   get proposal() {
-    return this.image.proposal;
+    return this.frame === 0 ? this.image.proposal : null;
   }
 
   suggested(key) {
@@ -110,7 +112,7 @@ export class Reading {
     const action = {
       id: newId(),
       instance: this.image.id,
-      frame: 0,
+      frame: this.frame,
       base: this.line.last,
       proposal: this.proposal?.id ?? null,
       states,

@@ -7,16 +7,19 @@ import {currentLanguage, languages, loadWords, setLanguage, t} from "./words.js"
 
 let state = {waiting: 0, refused: 0, fault: null};
 let savedAt = "";
+let accounts = false;
 
 export function saveState() {
   const {waiting, fault} = state;
   const line = byId("saved");
   const kind = fault ? "waiting" : waiting ? "saving" : "saved";
   line.dataset.state = kind;
-  const why = fault === "away" ? t("away") : fault === "closed" ? t("session_over") : fault ?? "";
+  const over = accounts ? t("session_over_accounts") : t("session_over");
+  const why = fault === "away" ? t("away") : fault === "closed" ? over : fault ?? "";
   line.textContent = fault
     ? t("not_saved", {count: waiting, why})
     : waiting ? t("saving", {count: waiting}) : savedAt ? t("saved_at", {time: savedAt}) : t("all_saved");
+  if (fault === "closed" && accounts) line.append(" ", el("a", {href: "/login", target: "_blank"}, t("sign_in")));
   const refused = refusedActions();
   byId("refused").hidden = refused.length === 0;
   if (refused.length) {
@@ -49,6 +52,8 @@ export async function startShell(changed, saved) {
     return null;
   }
   who();
+  accounts = found.accounts;
+  for (const link of document.querySelectorAll(".with-accounts")) link.hidden = !accounts;
   startQueue(found.reader, (next) => {
     state = next;
     saveState();

@@ -1,28 +1,35 @@
 // The page of one study: what is on the screen, and what each key and button does.
 
+import {beside} from "./beside.js";
 import {button, byId, el} from "./dom.js";
 import {regionEditing} from "./editing.js";
-import {ahead, frame, heatmap, study as fetchStudy} from "./images.js";
+import {heating} from "./heat.js";
+import {ahead, frame as fetchFrame, study as fetchStudy} from "./images.js";
 import {listen, showHelp} from "./keys.js";
-import {heatPainter, regionPainter} from "./overlay.js";
+import {hangsMirrored, orientationMarks} from "./marks.js";
+import {regionPainter} from "./overlay.js";
 import {drawPanel, drawStrip} from "./panel.js";
 import {Reading} from "./reading.js";
 import {say, startShell} from "./shell.js";
+import {steps, walking} from "./stack.js";
 import {gestures, Viewer} from "./viewer.js";
 import {t} from "./words.js";
 
 const LONGEST_PAUSE = 120; // seconds that count as reading when nothing is pressed
 const query = new URLSearchParams(location.search);
-const desk = {study: null, findings: [], place: 0, finding: 0, chosen: -1, reading: null};
+const desk = {study: null, findings: [], place: 0, steps: [], finding: 0, chosen: -1, reading: null, loading: false};
 const effort = {actions: 0, seconds: 0, last: performance.now()};
-const view = {heat: false, opacity: 0.5, compare: false, maps: new Map()};
-const drafts = (image) => `medquorum-draft:${image}`;
+const drafts = () => `medquorum-draft:${desk.reading.image.id}${desk.reading.frame ? `/${desk.reading.frame}` : ""}`;
+const read = (image) => Object.values(image.lines).some(({at}) => at > 0);
 const left = new Set(); // images and studies that the reader has gone on from
 let opened = "";
 
 const current = new Viewer(document.querySelector("#current .canvases"), readouts);
-const prior = new Viewer(document.querySelector("#prior .canvases"));
+const other = new Viewer(document.querySelector("#beside .canvases"));
 const editing = regionEditing(desk, current, redraw);
+const heat = heating(desk, current);
+const second = beside(desk, current, other);
+const walk = walking(desk);
 
 function listQuery() {
   const asked = new URLSearchParams();
@@ -59,8 +66,9 @@ for (const kind of ["keydown", "pointerdown"]) {
 
 Object.assign(desk, {
   meaning: (key) => desk.findings.find((one) => one.key === key)?.meaning ?? key,
-  draft: (said) => localStorage.getItem(drafts(desk.reading.image.id)) ?? said,
+  draft: (said) => localStorage.getItem(drafts()) ?? said,
   state(key, state) {
+    walk.stop();
     editing.settle();
     desk.finding = desk.findings.findIndex((one) => one.key === key);
     desk.reading.state({[key]: state});
@@ -76,31 +84,41 @@ Object.assign(desk, {
   async reveal() {
     if (desk.reading.image.withheld !== "first") return;
     byId("first").checked = false;
-    await open(desk.study.study, desk.place);
+    await open(desk.study.study, desk.place, desk.reading.frame);
     byId("first").checked = localStorage.getItem("medquorum-first") === "1";
   },
-  async openImage(place) {
+  // Within a stack the image before stays on the screen until the next is there, seen as it was seen.
+  async openImage(place, frame = 0) {
     editing.settle();
     const image = desk.study.images[place];
-    [desk.place, desk.chosen] = [place, -1];
-    desk.reading = new Reading(image, image.not_asked ? [] : desk.findings, spent);
-    view.maps.clear();
-    byId("caption").textContent = [image.view, image.laterality, image.body_part, image.source].filter(Boolean).join(" · ")
-      + (image.frames > 1 ? ` · ${t("first_frame", {frames: image.frames})}` : "");
+    const within = desk.reading !== null && desk.study.images.includes(desk.reading.image) && desk.reading.image.stack === image.stack;
+    [desk.place, desk.chosen, desk.loading] = [place, -1, true];
+    const reading = new Reading(image, frame, image.not_asked ? [] : desk.findings, spent);
+    desk.reading = reading;
+    heat.forget();
+    byId("caption").textContent = [image.view, image.laterality, image.body_part, image.source].filter(Boolean).join(" · ");
+    if (!within) {
+      desk.steps = steps(desk.study.images, place);
+      current.show(null);
+      second.draw();
+    }
     drawStrip(desk);
     redraw();
-    current.show(null);
     try {
-      const found = await frame(image.id);
-      if (desk.reading.image === image) current.show(found);
+      const found = await fetchFrame(image.id, frame);
+      if (desk.reading !== reading) return;
+      desk.loading = false;
+      current.show(found, {keep: within, mirrored: hangsMirrored(image, found.orientation)});
+      walk.arrived(found);
     } catch (fault) {
+      if (desk.reading === reading) current.show(null);
       say(fault.message, "fault");
     }
-    heat();
+    heat.refresh();
   },
 });
 
-async function open(id, place = null) {
+async function open(id, place = null, frame = 0) {
   editing.settle();
   keepDraft();
   const found = await fetchStudy(id, studyQuery());
@@ -117,23 +135,9 @@ async function open(id, place = null) {
   query.set("s", id);
   byId("back").href = `/?${listQuery()}`;
   history.replaceState(null, "", `/study?${query}`);
-  const asked = found.images.findIndex((image) => !image.not_asked && !image.at);
-  await desk.openImage(place ?? Math.max(0, asked));
-  drawPrior();
+  const asked = found.images.findIndex((image) => !image.not_asked && !read(image));
+  await desk.openImage(place ?? Math.max(0, asked), frame);
   if (found.after) ahead(found.after, studyQuery());
-}
-
-async function drawPrior() {
-  const found = desk.study.prior;
-  byId("prior").hidden = !(view.compare && found);
-  byId("views").classList.toggle("two", !byId("prior").hidden);
-  current.resize();
-  if (byId("prior").hidden) return;
-  const here = desk.study.images[desk.place];
-  const same = found.images.find((one) => one.view === here.view && one.laterality === here.laterality) ?? found.images[0];
-  byId("prior-caption").textContent = t("prior_of", {made: found.acquired || "?"});
-  prior.resize();
-  prior.show(await frame(same.id));
 }
 
 function redraw() {
@@ -150,7 +154,7 @@ function readouts(viewer) {
 
 function keepDraft() {
   if (!desk.reading) return;
-  const [key, box] = [drafts(desk.reading.image.id), byId("comment")];
+  const [key, box] = [drafts(), byId("comment")];
   const draft = localStorage.getItem(key);
   if (draft === null || !desk.reading.current) return;
   localStorage.removeItem(key);
@@ -170,7 +174,7 @@ async function go(id) {
 // The next image of this study that is asked for and not read; then the next study.
 async function onward() {
   left.add(desk.reading.image.id);
-  const next = desk.study.images.findIndex((image) => !image.not_asked && !image.at && !left.has(image.id));
+  const next = desk.study.images.findIndex((image) => !image.not_asked && !read(image) && !left.has(image.id));
   if (next >= 0) return desk.openImage(next);
   left.add(desk.study.study);
   let {after} = desk.study;
@@ -181,6 +185,7 @@ async function onward() {
 }
 
 async function acceptAndNext() {
+  walk.stop();
   editing.settle();
   if (!desk.reading.accept()) return say(t("state_first"), "warning");
   keepDraft();
@@ -190,7 +195,7 @@ async function acceptAndNext() {
 function restate(how) {
   editing.settle();
   if (!desk.reading[how]()) return;
-  localStorage.removeItem(drafts(desk.reading.image.id));
+  localStorage.removeItem(drafts());
   desk.chosen = -1;
   redraw();
 }
@@ -201,32 +206,7 @@ function pick(step) {
   if (!desk.findings.length) return;
   desk.finding = (desk.finding + step + desk.findings.length) % desk.findings.length;
   redraw();
-  heat();
-}
-
-// ---- heatmap
-
-async function heat() {
-  byId("heat").setAttribute("aria-pressed", String(view.heat));
-  const [image, key] = [desk.reading?.image, desk.findings[desk.finding]?.key];
-  if (!view.heat || !image || !key) return current.draw();
-  if (image.withheld) return say(t(`withheld_${image.withheld}`), "warning");
-  if (!view.maps.has(key)) {
-    try {
-      view.maps.set(key, await heatmap(image.id, key));
-    } catch (fault) {
-      return say(fault.message, "warning");
-    }
-  }
-  current.draw();
-}
-
-const shownHeat = () => (view.heat && !desk.reading?.image.withheld ? view.maps.get(desk.findings[desk.finding]?.key) : null);
-
-function opacity(step) {
-  view.opacity = Math.min(1, Math.max(0.1, view.opacity + step));
-  byId("opacity").value = view.opacity;
-  current.draw();
+  heat.refresh();
 }
 
 function preset(place) {
@@ -234,10 +214,11 @@ function preset(place) {
   if (chosen) current.setWindow(chosen.center, chosen.width);
 }
 
-function compare() {
-  if (!desk.study.prior) return say(t("no_prior"), "note");
-  view.compare = !view.compare;
-  drawPrior();
+// The first image of the next or previous stack of the study.
+function nextImage(step) {
+  const firsts = desk.study.images.flatMap(({stack}, at, all) => (all.findIndex((one) => one.stack === stack) === at ? [at] : []));
+  const here = firsts.findLastIndex((at) => desk.study.images[at].stack === desk.study.images[desk.place].stack);
+  return desk.openImage(firsts[(here + step + firsts.length) % firsts.length]);
 }
 
 const press = (id) => () => byId(id).click();
@@ -255,13 +236,16 @@ const COMMANDS = [
   {keys: ["Shift+z", "Ctrl+Shift+z", "Ctrl+y"], word: "key_redo", does: () => restate("redo"), always: true},
   {keys: ["PageDown", "."], word: "key_next_study", does: () => go(desk.study.after), always: true},
   {keys: ["PageUp", ","], word: "key_previous_study", does: () => go(desk.study.before), always: true},
-  {keys: ["]"], word: "key_next_image", does: () => desk.openImage((desk.place + 1) % desk.study.images.length)},
-  {keys: ["["], word: "key_previous_image", does: () => desk.openImage((desk.place + desk.study.images.length - 1) % desk.study.images.length)},
+  {keys: ["]"], word: "key_next_image", does: () => nextImage(1)},
+  {keys: ["["], word: "key_previous_image", does: () => nextImage(-1)},
   {keys: ["b"], word: "key_draw", does: press("draw")},
   {keys: ["r"], word: "key_new_region", does: editing.boxInTheMiddle},
   {keys: ["s"], word: "key_choose_region", does: editing.chooseNext},
-  {keys: ["ArrowLeft"], word: "key_move_region", does: editing.arrow(-1, 0), always: true},
-  {keys: ["ArrowRight"], word: "key_move_region", does: editing.arrow(1, 0), always: true},
+  {keys: ["ArrowLeft"], word: "key_previous_frame", does: editing.arrow(-1, 0, () => walk.step(-1)), always: true},
+  {keys: ["ArrowRight"], word: "key_next_frame", does: editing.arrow(1, 0, () => walk.step(1)), always: true},
+  {keys: ["Home"], word: "key_first_frame", does: () => walk.walk(0), always: true},
+  {keys: ["End"], word: "key_last_frame", does: () => walk.walk(desk.steps.length - 1), always: true},
+  {keys: ["m"], word: "key_play", does: press("play")},
   {keys: ["Shift+ArrowLeft"], word: "key_resize_region", does: editing.resize(-1, 0), always: true},
   {keys: ["Shift+ArrowRight"], word: "key_resize_region", does: editing.resize(1, 0), always: true},
   {keys: ["Shift+ArrowUp"], word: "key_resize_region", does: editing.resize(0, -1), always: true},
@@ -269,8 +253,8 @@ const COMMANDS = [
   {keys: ["Delete", "Backspace"], word: "key_delete_region", does: editing.remove, always: true},
   {keys: ["Escape"], word: "key_let_go", does: () => (editing.drawing(false), desk.choose(-1)), always: true},
   {keys: ["h"], word: "key_heatmap", does: press("heat")},
-  {keys: ["<"], word: "key_fainter", does: () => opacity(-0.1)},
-  {keys: [">"], word: "key_stronger", does: () => opacity(0.1)},
+  {keys: ["<"], word: "key_fainter", does: () => heat.fade(-0.1)},
+  {keys: [">"], word: "key_stronger", does: () => heat.fade(0.1)},
   {keys: ["p"], word: "key_reveal", does: () => desk.reveal()},
   {keys: ["q"], word: "key_first_read", does: press("first")},
   {keys: ["0"], word: "key_window_stated", does: () => current.resetWindow()},
@@ -278,6 +262,7 @@ const COMMANDS = [
   {keys: ["w"], word: "key_window", does: () => byId("center").focus()},
   {keys: ["i"], word: "key_invert", does: () => current.invert()},
   {keys: ["f"], word: "key_fit", does: () => current.fit()},
+  {keys: ["Shift+f"], word: "key_mirror", does: () => current.mirror()},
   {keys: ["o"], word: "key_one_to_one", does: () => current.oneToOne()},
   {keys: ["+", "="], word: "key_zoom_in", does: () => current.zoomTo(current.view.zoom * 1.25)},
   {keys: ["-"], word: "key_zoom_out", does: () => current.zoomTo(current.view.zoom / 1.25)},
@@ -285,7 +270,9 @@ const COMMANDS = [
   {keys: ["Alt+ArrowRight"], word: "key_pan", does: () => current.pan(-60, 0), always: true},
   {keys: ["Alt+ArrowUp"], word: "key_pan", does: () => current.pan(0, 60), always: true},
   {keys: ["Alt+ArrowDown"], word: "key_pan", does: () => current.pan(0, -60), always: true},
-  {keys: ["c"], word: "key_compare", does: compare},
+  {keys: ["c"], word: "key_compare", does: second.prior},
+  {keys: ["v"], word: "key_views", does: second.view},
+  {keys: ["g"], word: "key_link", does: second.link},
   {keys: ["t"], word: "key_comment", does: () => byId("comment").focus()},
   {keys: ["l"], word: "key_worklist", does: press("back")},
   {keys: ["?"], word: "key_help", does: () => help(), always: true},
@@ -309,9 +296,6 @@ async function setAside() {
 
 function tools() {
   const number = (id, word) => [el("label", {for: id}, t(word)), el("input", {id, type: "number", step: "any", onchange: setNumbers})];
-  const range = el("input", {id: "opacity", type: "range", min: 0.1, max: 1, step: 0.1, "aria-label": t("opacity")});
-  range.value = view.opacity;
-  range.addEventListener("input", () => opacity(Number(range.value) - view.opacity));
   byId("tools").replaceChildren(
     el("span", {id: "numbers"}, ...number("center", "center"), ...number("width", "width")),
     button(t("stated"), "0", () => current.resetWindow()),
@@ -319,12 +303,11 @@ function tools() {
     button(t("one_to_one"), "o", () => current.oneToOne()),
     button(t("invert"), "i", () => current.invert()),
     button(t("draw"), "b", () => editing.drawing(!editing.drawingNow()), {id: "draw", "aria-pressed": "false"}),
-    button(t("heatmap"), "h", () => {
-      view.heat = !view.heat;
-      heat();
-    }, {id: "heat", "aria-pressed": "false"}),
-    range,
-    button(t("compare"), "c", compare),
+    button(t("heatmap"), "h", heat.toggle, {id: "heat", "aria-pressed": "false"}),
+    heat.slider(),
+    button(t("compare"), "c", second.prior),
+    button(t("views"), "v", second.view),
+    button(t("link"), "g", second.link, {id: "link", "aria-pressed": "false"}),
   );
 }
 
@@ -336,8 +319,8 @@ function stored(action, answer, here) {
   const images = desk.study?.images ?? [];
   const image = images.find((one) => one.id === action.instance);
   if (image) {
-    Object.assign(image, {said: answer.said, at: answer.at, last: answer.last});
-    if (desk.reading.image === image) {
+    image.lines[answer.frame] = {said: answer.said, at: answer.at, last: answer.last};
+    if (desk.reading.image === image && desk.reading.frame === answer.frame) {
       desk.reading.settle(answer);
       if (!editing.busy()) redraw();
       if (!here) say(t("other_window"), "warning");
@@ -350,24 +333,24 @@ function stored(action, answer, here) {
 async function start() {
   const known = await startShell(() => {
     tools();
-    if (desk.study) open(desk.study.study, desk.place);
+    if (desk.study) open(desk.study.study, desk.place, desk.reading.frame);
   }, stored);
   if (!known) return;
   byId("first").checked = localStorage.getItem("medquorum-first") === "1";
   tools();
-  current.painters.push(heatPainter(shownHeat, () => view.opacity));
   current.painters.push(regionPainter(editing.shown, () => desk.chosen));
-  gestures(current, editing.takeDrag);
-  gestures(prior);
+  for (const viewer of [current, other]) viewer.painters.push(orientationMarks(viewer.host));
+  gestures(current, editing.takeDrag, walk.wheel);
+  gestures(other);
   byId("accept").addEventListener("click", acceptAndNext);
   byId("undo").addEventListener("click", () => restate("undo"));
   byId("redo").addEventListener("click", () => restate("redo"));
   byId("help-button").addEventListener("click", help);
   byId("first").addEventListener("change", () => {
     localStorage.setItem("medquorum-first", byId("first").checked ? "1" : "0");
-    open(desk.study.study, desk.place);
+    open(desk.study.study, desk.place, desk.reading.frame);
   });
-  byId("comment").addEventListener("input", () => localStorage.setItem(drafts(desk.reading.image.id), byId("comment").value));
+  byId("comment").addEventListener("input", () => localStorage.setItem(drafts(), byId("comment").value));
   byId("comment").addEventListener("blur", () => {
     keepDraft();
     redraw();

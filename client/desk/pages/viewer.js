@@ -1,10 +1,7 @@
-// One image on a canvas: window and level, zoom, pan, fit, invert. What lies over it (regions, heatmap) is drawn by an
-// overlay of the same size.
+// One image on a canvas: window and level, zoom, pan, fit, invert, mirror. What lies over it (regions, heatmap, letters) is
+// drawn by painters on an overlay of the same size.
 
 import {colours, statedTable, windowTable} from "./levels.js";
-import {Raster} from "./raster.js";
-
-const BLANK = 0xff000000;
 
 export class Viewer {
   // host: an element holding a canvas.image and a canvas.over. changed: called when view or window changed.
@@ -17,19 +14,25 @@ export class Viewer {
     this.frame = null;
     this.view = {zoom: 1, x: 0, y: 0};
     this.window = null;
+    this.windowed = () => {};
     this.inverted = false;
+    this.mirrored = false;
+    this.towards = ""; // the side of its pane that a fitted image lies against
     this.fitted = true;
-    this.stale = true;
+    [this.stale, this.toned] = [true, false]; // whether values are to be sampled, and whether the table is made
     this.asked = 0;
     new ResizeObserver(() => this.resize()).observe(host);
     this.resize();
   }
 
-  show(frame) {
-    [this.frame, this.raster] = [frame, frame ? (frame.raster ??= new Raster(frame)) : null];
-    [this.window, this.fitted] = [null, true];
+  // keep: view, window and mirror stay as they are, where the frame is of the same size as the one before.
+  show(frame, {keep = false, mirrored = false} = {}) {
+    const same = keep && this.frame && frame && this.frame.rows === frame.rows && this.frame.columns === frame.columns;
+    this.frame = frame;
+    if (!same) [this.window, this.fitted, this.mirrored] = [null, true, mirrored];
     this.level();
-    this.fit();
+    if (same) this.look();
+    else this.fit();
   }
 
   resize() {
@@ -38,22 +41,26 @@ export class Viewer {
     if (this.image.width === width && this.image.height === height) return;
     for (const canvas of [this.image, this.over]) [canvas.width, canvas.height] = [width, height];
     this.context = this.image.getContext("2d", {alpha: false, willReadFrequently: true});
-    this.sampled = new Int32Array(width * height);
+    this.sampled = new Uint32Array(width * height);
     this.pixels = new ImageData(width, height);
     this.words = new Uint32Array(this.pixels.data.buffer);
     if (this.fitted) this.fit();
     else this.look();
   }
 
-  // The table in use: the file's own until the reader sets a window.
+  // Another table is wanted: it is made when it is painted, however often it was changed until then.
   level() {
-    if (!this.frame) return;
-    const {center, width} = this.window ?? {};
-    const table = this.window
-      ? windowTable(this.frame, center, width, this.inverted)
-      : statedTable(this.frame, this.inverted);
-    this.colours = colours(table);
+    this.toned = false;
     this.draw();
+  }
+
+  // The table in use: the file's own until the reader sets a window.
+  tone() {
+    const {center, width} = this.window ?? {};
+    this.colours = colours(this.window
+      ? windowTable(this.frame, center, width, this.inverted)
+      : statedTable(this.frame, this.inverted));
+    this.toned = true;
   }
 
   get stated() {
@@ -64,23 +71,34 @@ export class Viewer {
     if (!Number.isFinite(center) || !(width > 0)) return;
     this.window = {center, width};
     this.level();
+    this.windowed();
   }
 
   resetWindow() {
     this.window = null;
     this.level();
+    this.windowed();
   }
 
   invert() {
     this.inverted = !this.inverted;
     this.level();
+    this.windowed();
+  }
+
+  mirror() {
+    if (!this.frame) return;
+    this.mirrored = !this.mirrored;
+    this.view.x = this.frame.columns - this.image.width / this.view.zoom - this.view.x;
+    this.look();
   }
 
   fit() {
     if (!this.frame) return this.draw();
     const {rows, columns} = this.frame;
     const zoom = Math.min(this.image.width / columns, this.image.height / rows);
-    this.view = {zoom, x: (columns - this.image.width / zoom) / 2, y: (rows - this.image.height / zoom) / 2};
+    const share = {left: 0, right: 1}[this.towards] ?? 0.5;
+    this.view = {zoom, x: (columns - this.image.width / zoom) * share, y: (rows - this.image.height / zoom) / 2};
     this.fitted = true;
     this.look();
   }
@@ -119,12 +137,17 @@ export class Viewer {
     return [(event.clientX - box.left) * ratio, (event.clientY - box.top) * ratio];
   }
 
+  // view.x and view.y are of the image as it is shown; stored columns run the other way when it is mirrored.
+  turned(x) {
+    return this.mirrored && this.frame ? this.frame.columns - x : x;
+  }
+
   stored([i, j]) {
-    return [this.view.x + i / this.view.zoom, this.view.y + j / this.view.zoom];
+    return [this.turned(this.view.x + i / this.view.zoom), this.view.y + j / this.view.zoom];
   }
 
   screen([x, y]) {
-    return [(x - this.view.x) * this.view.zoom, (y - this.view.y) * this.view.zoom];
+    return [(this.turned(x) - this.view.x) * this.view.zoom, (y - this.view.y) * this.view.zoom];
   }
 
   look() {
@@ -140,17 +163,17 @@ export class Viewer {
     this.asked = 0;
     if (this.frame) {
       const {width, height} = this.image;
-      if (this.stale) this.raster.sample({width, height, ...this.view}, this.sampled);
+      if (this.stale) this.frame.raster.sample({width, height, mirrored: this.mirrored, ...this.view}, this.sampled);
+      if (!this.toned) this.tone();
       this.stale = false;
-      for (let at = 0; at < this.words.length; at++) {
-        const offset = this.sampled[at];
-        this.words[at] = offset < 0 ? BLANK : this.colours[offset];
-      }
+      const [words, sampled, tones] = [this.words, this.sampled, this.colours];
+      for (let at = 0; at < words.length; at++) words[at] = tones[sampled[at]];
       this.context.putImageData(this.pixels, 0, 0);
     } else {
       this.context.fillRect(0, 0, this.image.width, this.image.height);
     }
-    Object.assign(this.image.dataset, {zoom: this.view.zoom, x: this.view.x, y: this.view.y, ready: Boolean(this.frame)});
+    const {view: {zoom, x, y}, mirrored, frame} = this;
+    Object.assign(this.image.dataset, {zoom, x, y, mirrored, ready: Boolean(frame), shown: frame?.path ?? ""});
     const over = this.over.getContext("2d");
     over.clearRect(0, 0, this.over.width, this.over.height);
     for (const painter of this.painters) painter(over, this);
@@ -159,13 +182,13 @@ export class Viewer {
 }
 
 // Pointer gestures: drag for window and level, right or shifted drag to pan, wheel to zoom. `first` may take a drag for
-// itself: it returns what is to be called with further points (and `true` at the end), or null.
-export function gestures(viewer, first = () => null) {
+// itself: it returns what is to be called with further points (and `true` at the end), or null. walked: may take the wheel.
+export function gestures(viewer, first = () => null, walked = () => false) {
   const {over} = viewer;
   over.addEventListener("contextmenu", (event) => event.preventDefault());
   over.addEventListener("wheel", (event) => {
     event.preventDefault();
-    viewer.zoomTo(viewer.view.zoom * 2 ** (-event.deltaY / 400), viewer.canvasPoint(event));
+    if (!walked(event)) viewer.zoomTo(viewer.view.zoom * 2 ** (-event.deltaY / 400), viewer.canvasPoint(event));
   }, {passive: false});
   over.addEventListener("pointerdown", (event) => {
     if (!viewer.frame || event.button > 2) return;

@@ -95,7 +95,7 @@ def test_an_action_is_stored_as_the_reader_s_annotation(desk: Desk) -> None:
     assert dict(kept.states) == {"nodule": "present"}
     assert (kept.regions[0].origin, kept.comment) == ("drawn", "apex")
     assert answer["said"][0]["regions"][0]["box"] == box
-    assert image_of(desk, 1)["last"] == action["id"]
+    assert image_of(desk, 1)["lines"]["0"]["last"] == action["id"]
     rows = desk.client.get("/api/worklist?show=read").json()["rows"]
     assert [image["id"]] in [row["images"] for row in rows]
 
@@ -146,7 +146,8 @@ def test_two_readers_do_not_touch_each_other(desk: Desk) -> None:
     other.say(Action.model_validate(desk.action(image, states={"nodule": "absent"})))
     assert [(one.reader, one.supersedes) for one in desk.node.store.history(image)] == [("anna", None), ("bert", None)]
     shown = image_of(desk, 5)
-    assert (shown["others"], len(shown["said"]), shown["said"][0]["states"]) == (1, 1, {"nodule": "present"})
+    said = shown["lines"]["0"]["said"]
+    assert (shown["others"], len(said), said[0]["states"]) == (1, 1, {"nodule": "present"})
     found = desk.client.get("/api/worklist?order=disagreement&show=all").json()
     assert (found["rows"][0]["images"], found["rows"][0]["disagreement"]) == ([image], 1.0)
 
@@ -197,7 +198,7 @@ def test_markup_stays_text(desk: Desk) -> None:
     desk.say(desk.action(desk.images[8], comment=evil))
     answer = desk.client.get(f"/api/study/{desk.study(desk.images[8])['study']}")
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json()["images"][0]["said"][-1]["comment"] == evil
+    assert answer.json()["images"][0]["lines"]["0"]["said"][-1]["comment"] == evil
 
 
 def test_what_is_not_there_is_said(desk: Desk) -> None:
