@@ -30,6 +30,7 @@ from ..privacy.plan import Plan
 from ..privacy.randomness import Randomness
 from . import training_set
 from .augment import augment
+from .store import FrozenRecord
 
 Vector = NDArray[np.float64]
 
@@ -78,7 +79,8 @@ class Workbench:
         def losses(rows: Tensor) -> Tensor:
             inputs, targets = self._set.inputs[rows], self._set.targets.rows(rows)
             if augmenting:
-                inputs, targets = augment(inputs, targets, self._release.card.transform, source)
+                card = self._release.card
+                inputs, targets = augment(inputs, targets, card.transform, source, card.task.mirrored)
             output: Output = self._module(inputs.float())
             return image_losses(output, targets, self._weights, self._plan.training.region_weight)
 
@@ -130,6 +132,11 @@ class Workbench:
                 output: Output = self._module(self._set.inputs[first : first + _FORWARD_BATCH].float())
                 parts.append(output.logits.double().sigmoid().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, len(self._plan.task.findings)))
+
+    @property
+    def records(self) -> tuple[FrozenRecord, ...]:
+        """The records (N), as they were frozen."""
+        return self._set.records
 
     @property
     def patients(self) -> NDArray[np.int64]:

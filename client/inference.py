@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,17 @@ class Said:
     regions: tuple[Region, ...]
 
 
+class Image(Protocol):
+    """What an image is asked by: its stored size, and its own laterality ("L", "R", "B" or "")."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def laterality(self) -> str: ...
+
+
 class Inference:
     """One release, ready to be asked. Safe to share between threads."""
 
@@ -38,15 +49,16 @@ class Inference:
         self._net = release.network()
         self._shape: Shape = shape
 
-    def __call__(self, inputs: NDArray[np.float32], sizes: Sequence[tuple[int, int]]) -> list[Said]:
-        """Of inputs (B, 1, size, size), whose stored images have `sizes` (rows, columns): sigmoid(logit / temperature).
+    def __call__(self, inputs: NDArray[np.float32], images: Sequence[Image]) -> list[Said]:
+        """Of inputs (B, 1, size, size) of these images: sigmoid(logit / temperature) of each finding that the image is
+        asked for. Sides are never told by where something lies: a finding's side is the one that it was taught as.
 
         Raises NodeError when the network gives something that is no number.
         """
         logits, maps = self._forward(inputs)
         scaled = logits.astype(np.float64) / np.array(self.card.temperatures)
         chances = 1.0 / (1.0 + np.exp(-np.clip(scaled, -700.0, 700.0)))
-        return [self._said(chances[index], maps[index], size) for index, size in enumerate(sizes)]
+        return [self._said(chances[index], maps[index], image) for index, image in enumerate(images)]
 
     def _forward(self, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(B, 1, S, S) -> logits (B, F), maps (B, F, h, w)."""
@@ -56,10 +68,13 @@ class Inference:
             output: Output = self._net(torch.from_numpy(inputs))
         return output.logits.numpy(), output.maps.numpy()
 
-    def _said(self, chances: NDArray[np.float64], maps: NDArray[np.float32], size: tuple[int, int]) -> Said:
+    def _said(self, chances: NDArray[np.float64], maps: NDArray[np.float32], image: Image) -> Said:
         probabilities: list[tuple[str, float]] = []
         regions: list[Region] = []
-        for finding, key in enumerate(self.card.task.keys):
+        for finding, asked in enumerate(self.card.task.findings):
+            if not asked.asked_of(image.laterality):
+                continue
+            key, size = asked.key, (image.rows, image.columns)
             chance = float(chances[finding])
             if not math.isfinite(chance):
                 raise NodeError(

@@ -40,7 +40,7 @@ class ProposalReport:
 
 
 class Kind(Protocol):
-    """What an image states about its kind."""
+    """What an image states about its kind. laterality: "L" or "R" of an image of one side, else "B" or ""."""
 
     @property
     def modality(self) -> str: ...
@@ -48,6 +48,8 @@ class Kind(Protocol):
     def body_part(self) -> str: ...
     @property
     def view(self) -> str: ...
+    @property
+    def laterality(self) -> str: ...
 
 
 def why_not_applicable(task: Task, image: Kind) -> str:
@@ -63,6 +65,8 @@ def why_not_applicable(task: Task, image: Kind) -> str:
         if wanted and wanted.upper() != found.upper():
             stated = f"its {name} is {found}" if found else f"it states no {name}"
             return f"{stated}; the model is for {wanted}"
+    if not task.asked(image.laterality):
+        return f"its laterality is {image.laterality}; the model is for the other side"
     return ""
 
 
@@ -78,7 +82,8 @@ def propose(
     """Propose for every stored image without a proposal of this release, or for the `instances` given.
 
     The first frame of an image is looked at. Images outside the release's modality, body part or view get a proposal
-    that is not applicable, with the reason and no finding. Probabilities are sigmoid(logit / temperature). What is
+    that is not applicable, with the reason and no finding; an image of one side gets none of the other side's findings.
+    Probabilities are sigmoid(logit / temperature). What is
     proposed is stored every hundred images or so, so that an interrupted run continues near where it stopped. An image
     that does not decode is in the report and gets no proposal.
 
@@ -147,7 +152,7 @@ class _Worker:
         failed = [image for _, image in found if isinstance(image, Failed)]
         if not good:
             return [], failed
-        said = self._ask(np.stack([image for _, image in good]), [(row.rows, row.columns) for row, _ in good])
+        said = self._ask(np.stack([image for _, image in good]), [row for row, _ in good])
         return [self._proposal(row, one) for (row, _), one in zip(good, said, strict=True)], failed
 
     def _proposal(self, row: InstanceRow, said: Said) -> Proposal:

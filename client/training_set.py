@@ -65,9 +65,10 @@ def build(
     """Build the training rows of frozen records for the task and network of `release`.
 
     A finding stated present or absent is a label of 1 or 0. One that is uncertain, not assessed or not stated is
-    masked: it teaches nothing. Regions are the reader's, drawn or accepted, of findings stated present; their union
-    becomes coverage of the map grid. `absent_is_empty`: a finding stated absent also teaches an empty region, for
-    who says that a finding is nowhere has said where it is; False keeps region losses to what was drawn.
+    masked: it teaches nothing; so is a finding of the side that an image of one side does not show. Regions are the
+    reader's, drawn or accepted, of findings stated present; their union becomes coverage of the map grid.
+    `absent_is_empty`: a finding stated absent also teaches an empty region, for who says that a finding is nowhere has
+    said where it is; False keeps region losses to what was drawn.
 
     With a frozen backbone, features are computed once for each image and kept in the store's cache under a hash of
     backbone and input transform, so that later rounds and plans on the same backbone read them back.
@@ -100,7 +101,10 @@ def build(
     regions = np.zeros((count, findings, *grid), np.float32)
     for index, record in enumerate(kept):
         row = rows[record.instance]
-        for finding, key in enumerate(card.task.keys):
+        for finding, asked in enumerate(card.task.findings):
+            if not asked.asked_of(row.laterality):
+                continue
+            key = asked.key
             state = dict(annotations[record.annotation].states).get(key, "not_assessed")
             assessed[index, finding] = state in ("present", "absent")
             labels[index, finding] = state == "present"

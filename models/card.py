@@ -173,6 +173,11 @@ class ModelCard:
             "leave exclusive out, or ask for two findings or more",
         )
         _require(
+            not self.architecture.exclusive or not any(one.laterality for one in self.task.findings),
+            "a side of a finding that excludes the others",
+            "leave exclusive out: both sides may have a finding, and an image of one side is not asked of the other",
+        )
+        _require(
             all(math.isfinite(value) and value > 0.0 for value in self.temperatures),
             "a temperature is not above 0",
             "fit it again, or use 1.0",
@@ -180,8 +185,12 @@ class ModelCard:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII, shortest round-trip floats."""
+        plain = asdict(self)
+        for finding in plain["task"]["findings"]:
+            if not finding["laterality"]:  # as in cards from before there were sides, so that they keep their hash
+                del finding["laterality"]
         return json.dumps(
-            {"format": FORMAT, **asdict(self)},
+            {"format": FORMAT, **plain},
             sort_keys=True,
             separators=(",", ":"),
             ensure_ascii=True,
@@ -260,7 +269,9 @@ class _Reader:
             raise CardError(f"{self._where}.{key} {state}", where="model card", fix="use the card of an intact release")
         return value
 
-    def text(self, key: str) -> str:
+    def text(self, key: str, otherwise: str | None = None) -> str:
+        if otherwise is not None and key not in self._data:
+            return otherwise
         return self._take(key, str, "text")
 
     def flag(self, key: str) -> bool:
@@ -308,7 +319,13 @@ class _Reader:
 
 
 def _finding(table: _Reader) -> Finding:
-    finding = Finding(table.text("key"), table.text("scheme"), table.text("code"), table.text("meaning"))
+    finding = Finding(
+        table.text("key"),
+        table.text("scheme"),
+        table.text("code"),
+        table.text("meaning"),
+        table.text("laterality", ""),  # pyright: ignore[reportArgumentType]  __post_init__ checks
+    )
     table.close()
     return finding
 

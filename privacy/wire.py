@@ -4,6 +4,9 @@ A frozen dataclass becomes a CBOR map (RFC 8949) in core deterministic form (sec
 "kind", its schema version under "v", and its fields under their names. Decoding is driven by the dataclass's type
 hints and accepts exactly what encoding would have written: unknown, missing or mistyped fields, other orders and
 longer forms of the same number are all refused, so that one meaning has one hash.
+
+A field whose metadata has "default_omitted" is left out where it has its default: what was hashed, signed and stored
+before the field existed is then still the same message.
 """
 
 from __future__ import annotations
@@ -98,7 +101,9 @@ def _to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain: dict[str, Any] = {"kind": type(value).__name__, "v": SCHEMA_VERSION}
         for field in dataclasses.fields(value):
-            plain[field.name] = _to_plain(getattr(value, field.name))
+            item = getattr(value, field.name)
+            if not (field.metadata.get("default_omitted") and item == field.default):
+                plain[field.name] = _to_plain(item)
         return plain
     if isinstance(value, tuple | list):
         return [_to_plain(item) for item in typing.cast("tuple[Any, ...]", value)]
@@ -177,10 +182,12 @@ def _from_map(kind: type[Any], plain: Any, where: str) -> Any:
         )
     hints = _hints(kind)
     names = {field.name for field in dataclasses.fields(kind)}
-    surplus, missing = given.keys() - names - {"kind", "v"}, names - given.keys()
+    optional = {field.name for field in dataclasses.fields(kind) if field.metadata.get("default_omitted")}
+    surplus, missing = given.keys() - names - {"kind", "v"}, names - optional - given.keys()
     if surplus or missing:
         raise WireError(f"unknown fields {sorted(map(str, surplus))}, missing fields {sorted(missing)}", where=where)
-    fields = {name: _from_plain(hints[name], given[name], f"{where}.{name}") for name in sorted(names)}
+    told = sorted(names & given.keys())
+    fields = {name: _from_plain(hints[name], given[name], f"{where}.{name}") for name in told}
     try:
         return kind(**fields)
     except WireError:

@@ -15,7 +15,7 @@ from ..privacy.secure_aggregation.thresholds import threshold
 from ..task import Finding, Task
 from ..toml_table import Table
 from .errors import PlanFileError
-from .plan_terms import PlanTerms, read_model, read_plan
+from .plan_terms import PlanTerms, read_findings, read_model, read_plan
 
 
 def load_plan(file: Path, consortium: str) -> tuple[Plan, Release]:
@@ -45,8 +45,7 @@ def load_plan(file: Path, consortium: str) -> tuple[Plan, Release]:
 def _task(table: Table) -> Task:
     findings: list[Finding] = []
     for one in table.tables("findings"):
-        with one.checked("key"):
-            findings.append(Finding(one.text("key"), one.text("scheme"), one.text("code"), one.text("meaning")))
+        findings += read_findings(one)
         one.done()
     modality, body_part, view = table.text("modality"), table.text("body_part", ""), table.text("view", "")
     with table.checked("findings"):

@@ -30,7 +30,7 @@ from ..privacy.plan import (
     require_shared_noise,
 )
 from ..privacy.recipe import PLAIN, Recipe, Schedule
-from ..task import Task
+from ..task import Finding, Task
 from ..toml_table import Table
 
 _WEIGHTS: tuple[Weights, ...] = ("random", "packaged", "torchvision")
@@ -173,6 +173,14 @@ class PlanTerms:
             minimum_patients=self.evaluation_minimum,
             gate=self.gate,
         )
+
+
+def read_findings(table: Table) -> tuple[Finding, ...]:
+    """What one [[task.findings]] asks for: a finding, or with `sides` one for each side, under keys of their own."""
+    with table.checked("key"):
+        finding = Finding(table.text("key"), table.text("scheme"), table.text("code"), table.text("meaning"))
+    with table.checked("sides"):
+        return finding.of_sides(table.texts("sides", ()))
 
 
 def read_model(table: Table) -> ModelTerms:

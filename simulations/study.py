@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from ..privacy.plan import Mode
-from ..server.plan_terms import ModelTerms, PlanTerms, read_model, read_plan
+from ..server.plan_terms import ModelTerms, PlanTerms, read_findings, read_model, read_plan
 from ..task import Finding, Task
 from ..toml_table import Table, nearest
 from .days.terms import DaysTerms, read_days
@@ -123,9 +123,14 @@ def _task(table: Table, kind: str) -> tuple[Task, tuple[LabelRule, ...]]:
     findings: list[Finding] = []
     rules: list[LabelRule] = []
     for one in table.tables("findings"):
-        key, scheme, code, meaning = one.text("key"), one.text("scheme"), one.text("code"), one.text("meaning")
-        with one.checked("key"):
-            findings.append(Finding(key, scheme, code, meaning))
+        asked = read_findings(one)
+        findings += asked
+        if kind != "phantoms" and len(asked) > 1:
+            raise one.fault(
+                "sides",
+                "both sides would be read from one column",
+                'write the finding once for each, with sides = ["L"] and sides = ["R"]',
+            )
         if kind == "idx":
             rules.append(LabelRule("", (str(one.whole("label", high=255)),), ("*",), ""))
         elif kind != "phantoms":

@@ -38,7 +38,7 @@ def adopt(
     Policy.read(folder / "policy.toml").check_model(found.card.architecture.backbone, task)
     Releases(folder / "releases").adopt(found)
     AuditLog(folder / "store", open_node_key(folder / "store")).append("settings", this_user(), release=name)
-    asked = ", ".join(finding.meaning for finding in task.findings)
+    asked = "; ".join(finding.name for finding in task.findings)
     where = " ".join(part for part in (task.modality, task.body_part, task.view) if part)
     typer.echo(f"Release {name} proposes from now on: {asked}, in {where} images.")
     for record in found.card.training:

@@ -7,11 +7,18 @@ import uuid
 
 from highdicom.sr import CodedConcept
 
-from ...task import Finding
+from ...task import Finding, Laterality
 
 MAKER = "medquorum"
 NOTICE = "Research use only. Not a medical device; a human decides."
 _LONGEST_NAME = 64
+
+# PS3.16 CID 244 "Laterality", of which a finding takes one side, and the concept that names it.
+LATERALITY = CodedConcept("272741003", "SCT", "Laterality")
+SIDE_CODES: dict[Laterality, CodedConcept] = {
+    "L": CodedConcept("7771000", "SCT", "Left"),
+    "R": CodedConcept("24028007", "SCT", "Right"),
+}
 
 
 def derived_uid(*parts: str) -> str:
@@ -30,7 +37,7 @@ def release_uid(release: str) -> str:
 
 
 def concept(finding: Finding) -> CodedConcept:
-    """The finding's coded entry; its meaning is cut to the 64 characters that one may have."""
+    """The finding's coded entry, without its side; its meaning is cut to the 64 characters that one may have."""
     return CodedConcept(finding.code, finding.scheme, finding.meaning[:_LONGEST_NAME])
 
 

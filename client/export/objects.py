@@ -133,7 +133,7 @@ class Workshop:
             dataset = regions_segmentation(result, header, names, self._version)
             rows, columns = result.instance.rows, result.instance.columns
             content = meant_segmentation(
-                [(place.finding.code, place.finding.scheme) for place in result.places],
+                [place.finding for place in result.places],
                 [covered(place, rows, columns).astype(np.uint8) * np.uint8(FULL) for place in result.places],
                 result,
                 original.sop_uid,
@@ -147,7 +147,7 @@ class Workshop:
                 result, stored.astype(np.float32) / np.float32(FULL), header, names, self._version
             )
             content = meant_segmentation(
-                [(said.finding.code, said.finding.scheme) for said in result.said],
+                [said.finding for said in result.said],
                 list(stored),
                 result,
                 original.sop_uid,

@@ -16,10 +16,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
 
+from ...task import Finding
 from ..annotations import Box
 from ..deidentify.original import Original
 from .errors import ExportError
-from .naming import person_name
+from .naming import LATERALITY, SIDE_CODES, person_name
 from .results import Person, Result
 from .structured_report import STATE_CODES, Signature
 
@@ -29,7 +30,12 @@ _SOURCES = frozenset({("121112", "DCM"), ("121324", "DCM"), ("121233", "DCM")})
 _STATES = {(code.value, code.scheme_designator): state for state, code in STATE_CODES.items()}
 _BY_PERSON, _BY_DEVICE, _DEVICE_SERIAL = ("121008", "DCM"), ("121012", "DCM"), ("121016", "DCM")
 
+_SIDES = {(code.value, code.scheme_designator): side for side, code in SIDE_CODES.items()}
+_LATERALITY = (LATERALITY.value, LATERALITY.scheme_designator)
+
 Code = tuple[str, str]
+Sided = tuple[str, str, str]
+"""A finding's code, its scheme, and the side: "L", "R" or ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +52,17 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class ReportContent:
-    """What a report says: flags, who speaks, (code, state, percent) of each finding, and its regions.
+    """What a report says: flags, who speaks, (coded finding, state, percent) of each, and its regions.
 
-    boxes: (code, corners as 32-bit numbers); segments: (code, segmentation's UID, number of the frame). image, frame:
-    what it is said of; frame counts from 1 and is 0 where the image has only one.
+    boxes: (coded finding, corners as 32-bit numbers); segments: (coded finding, segmentation's UID, number of the
+    frame). image, frame: what it is said of; frame counts from 1 and is 0 where the image has only one.
     """
 
     flags: tuple[str, str]
     observer: str
-    findings: tuple[tuple[Code, str, float | None], ...]
-    boxes: tuple[tuple[Code, tuple[float, ...]], ...]
-    segments: tuple[tuple[Code, str, int], ...]
+    findings: tuple[tuple[Sided, str, float | None], ...]
+    boxes: tuple[tuple[Sided, tuple[float, ...]], ...]
+    segments: tuple[tuple[Sided, str, int], ...]
     image: str
     frame: int
     signed: tuple[str, str]
@@ -64,10 +70,10 @@ class ReportContent:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationContent:
-    """What a segmentation says: the code of each segment, and SHA-256 of each frame's 8-bit pixels, row by row."""
+    """What a segmentation says: each segment's coded finding, and SHA-256 of each frame's 8-bit pixels, row by row."""
 
     kind: tuple[str, str]
-    segments: tuple[Code, ...]
+    segments: tuple[Sided, ...]
     frames: tuple[bytes, ...]
     image: str
     frame: int
@@ -109,19 +115,19 @@ def meant_report(
         observer=person_name(result.observer.name) if isinstance(result.observer, Person) else result.observer.release,
         findings=tuple(
             (
-                (said.finding.code, said.finding.scheme),
+                coded(said.finding),
                 said.state,
                 None if said.probability is None else round(100.0 * said.probability, 6),
             )
             for said in result.said
         ),
         boxes=tuple(
-            ((place.finding.code, place.finding.scheme), _single(place.region.shape))
+            (coded(place.finding), _single(place.region.shape))
             for _, place in places
             if isinstance(place.region.shape, Box)
         ),
         segments=tuple(
-            ((place.finding.code, place.finding.scheme), segmentation, index)
+            (coded(place.finding), segmentation, index)
             for index, place in places
             if segmentation and not isinstance(place.region.shape, Box)
         ),
@@ -131,12 +137,18 @@ def meant_report(
     )
 
 
+def coded(finding: Finding) -> Sided:
+    """The finding as it must stand in an object."""
+    return finding.code, finding.scheme, finding.laterality
+
+
 def meant_segmentation(
-    codes: Sequence[Code], frames: Sequence[NDArray[np.uint8]], result: Result, image: str
+    findings: Sequence[Finding], frames: Sequence[NDArray[np.uint8]], result: Result, image: str
 ) -> SegmentationContent:
-    """What a segmentation must hold: one frame (rows, columns) of stored values for each segment."""
+    """What a segmentation must hold: one frame (rows, columns) of stored values for each finding's segment."""
     digests = tuple(hashlib.sha256(np.ascontiguousarray(frame).tobytes()).digest() for frame in frames)
-    return SegmentationContent(("FRACTIONAL", "PROBABILITY"), tuple(codes), digests, image, _frame(result))
+    segments = tuple(coded(one) for one in findings)
+    return SegmentationContent(("FRACTIONAL", "PROBABILITY"), segments, digests, image, _frame(result))
 
 
 def _frame(result: Result) -> int:
@@ -213,16 +225,16 @@ def _children(item: Dataset) -> Iterator[Dataset]:
 
 
 def _report(dataset: Dataset) -> ReportContent:
-    findings: list[tuple[Code, str, float | None]] = []
-    boxes: list[tuple[Code, tuple[float, ...]]] = []
-    segments: list[tuple[Code, str, int]] = []
+    findings: list[tuple[Sided, str, float | None]] = []
+    boxes: list[tuple[Sided, tuple[float, ...]]] = []
+    segments: list[tuple[Sided, str, int]] = []
     images: set[tuple[str, int]] = set()
     for group in (one for part in _children(dataset) for one in _children(part) if _name(one) == _GROUP):
-        finding, state, percent = ("", ""), "", None
+        finding, state, percent = ("", "", ""), "", None
         for item in _children(group):
             name = _name(item)
             if name == _FINDING:
-                finding = _code(item.ConceptCodeSequence[0])
+                finding = (*_code(item.ConceptCodeSequence[0]), _side(item))
             elif name == _PRESENCE:
                 state = _STATES[_code(item.ConceptCodeSequence[0])]
             elif name == _CERTAINTY:
@@ -274,13 +286,25 @@ def _corners(item: Dataset) -> tuple[float, ...]:
     return float(x0), float(y0), float(x1), float(y1)
 
 
+def _side(finding: Dataset) -> str:
+    """The side that a report's finding is modified by, "" without one; KeyError for one that is neither."""
+    sides = [_code(item.ConceptCodeSequence[0]) for item in _children(finding) if _name(item) == _LATERALITY]
+    return _SIDES[sides[0]] if sides else ""
+
+
+def _segment(segment: Dataset) -> Sided:
+    kind = segment.SegmentedPropertyTypeCodeSequence[0]
+    modifiers = kind.get("SegmentedPropertyTypeModifierCodeSequence")
+    return (*_code(kind), _SIDES[_code(modifiers[0])] if modifiers else "")
+
+
 def _image(item: Dataset) -> tuple[str, int]:
     reference = item.ReferencedSOPSequence[0]
     return str(reference.ReferencedSOPInstanceUID), int(reference.get("ReferencedFrameNumber", 0) or 0)
 
 
 def _segmentation(dataset: Dataset) -> SegmentationContent:
-    codes = tuple(_code(segment.SegmentedPropertyTypeCodeSequence[0]) for segment in dataset.SegmentSequence)
+    codes = tuple(_segment(segment) for segment in dataset.SegmentSequence)
     groups = [dataset.SharedFunctionalGroupsSequence[0], *dataset.PerFrameFunctionalGroupsSequence]
     numbers = (
         [int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for group in groups[1:]]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...task import Finding
 from ..annotations import Box
 from ..keys import sync_folder
 from ..store import InstanceRow
@@ -28,7 +29,7 @@ from .results import Device, Result
 Format = Literal["csv", "coco"]
 
 _IMAGE = ("patient", "image", "frame", "modality", "body_part", "view", "laterality", "rows", "columns", "held_out")
-_FINDING = ("finding", "scheme", "code", "meaning")
+_FINDING = ("finding", "scheme", "code", "meaning", "side")
 _FINDINGS: tuple[str, ...] = (*_IMAGE, *_FINDING, "state", "probability", "observer", "release")
 _PLACE = ("shape", "origin", "x0", "y0", "x1", "y1", "pixels")
 _REGIONS: tuple[str, ...] = (*_IMAGE, *_FINDING, *_PLACE, "observer", "release")
@@ -54,17 +55,24 @@ def _image(row: InstanceRow, frame: int) -> list[str]:
     return [row.patient, row.id, str(frame), row.modality, row.body_part, row.view, row.laterality, *sizes]
 
 
+def _named(finding: Finding) -> list[str]:
+    return [finding.key, finding.scheme, finding.code, finding.meaning, finding.laterality]
+
+
 def findings_rows(results: Iterable[Result]) -> list[list[str]]:
-    """One row for each finding of each frame, below a header; a probability in full precision, or empty."""
+    """One row for each finding of each frame, below a header; a probability in full precision, or empty.
+
+    side: the patient's, "L" or "R", that the finding is of; laterality: the image's own.
+    """
     observers = _Observers()
     rows = [list(_FINDINGS)]
     for result in results:
         who, release = observers.of(result)
         for said in result.said:
-            finding = said.finding
             chance = "" if said.probability is None else repr(said.probability)
-            named = [finding.key, finding.scheme, finding.code, finding.meaning]
-            rows.append([*_image(result.instance, result.frame), *named, said.state, chance, who, release])
+            rows.append(
+                [*_image(result.instance, result.frame), *_named(said.finding), said.state, chance, who, release]
+            )
     return rows
 
 
@@ -75,18 +83,17 @@ def regions_rows(results: Iterable[Result]) -> list[list[str]]:
     for result in results:
         who, release = observers.of(result)
         for place in result.places:
-            finding, shape = place.finding, place.region.shape
+            shape = place.region.shape
             pixels = (
                 shape.mask(result.instance.rows, result.instance.columns) if isinstance(shape, Box) else shape.array()
             )
             box = (shape.x0, shape.y0, shape.x1, shape.y1) if isinstance(shape, Box) else _bounds(pixels)
-            named = [finding.key, finding.scheme, finding.code, finding.meaning]
             kind = "box" if isinstance(shape, Box) else "mask"
             where = [repr(float(value)) for value in box]
             rows.append(
                 [
                     *_image(result.instance, result.frame),
-                    *named,
+                    *_named(place.finding),
                     kind,
                     place.region.origin,
                     *where,
@@ -106,14 +113,14 @@ def coco(results: Sequence[Result]) -> dict[str, Any]:
     give them; a frame beyond the first is told apart by `frame`.
     """
     observers = _Observers()
-    categories: dict[tuple[str, str, str], int] = {}
+    categories: dict[tuple[str, str, str, str], int] = {}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, result in enumerate(results, 1):
         who, release = observers.of(result)
         row = result.instance
         for finding in [said.finding for said in result.said] + [place.finding for place in result.places]:
-            categories.setdefault((finding.scheme, finding.code, finding.meaning), len(categories) + 1)
+            categories.setdefault(_category(finding), len(categories) + 1)
         images.append(
             {
                 "id": number,
@@ -131,7 +138,7 @@ def coco(results: Sequence[Result]) -> dict[str, Any]:
                 "release": release,
                 "findings": [
                     {
-                        "category_id": categories[said.finding.scheme, said.finding.code, said.finding.meaning],
+                        "category_id": categories[_category(said.finding)],
                         "state": said.state,
                         "probability": said.probability,
                     }
@@ -140,11 +147,11 @@ def coco(results: Sequence[Result]) -> dict[str, Any]:
             }
         )
         for place in result.places:
-            finding, shape = place.finding, place.region.shape
+            shape = place.region.shape
             annotation: dict[str, Any] = {
                 "id": len(annotations) + 1,
                 "image_id": number,
-                "category_id": categories[finding.scheme, finding.code, finding.meaning],
+                "category_id": categories[_category(place.finding)],
                 "origin": place.region.origin,
             }
             if isinstance(shape, Box):
@@ -165,10 +172,14 @@ def coco(results: Sequence[Result]) -> dict[str, Any]:
         "images": images,
         "annotations": annotations,
         "categories": [
-            {"id": number, "name": meaning, "supercategory": "finding", "scheme": scheme, "code": code}
-            for (scheme, code, meaning), number in categories.items()
+            {"id": number, "name": name, "supercategory": "finding", "scheme": scheme, "code": code, "side": side}
+            for (scheme, code, name, side), number in categories.items()
         ],
     }
+
+
+def _category(finding: Finding) -> tuple[str, str, str, str]:
+    return finding.scheme, finding.code, finding.name, finding.laterality
 
 
 def run_lengths(pixels: NDArray[np.bool_]) -> list[int]:

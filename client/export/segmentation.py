@@ -2,7 +2,7 @@
 
 A parametric map would need a frame of reference, which a radiograph lacks; a fractional segmentation lies on the pixels
 of the image that it references and needs none. A slice that lies in one keeps its place there. One frame for each
-segment, in the segments' order.
+segment, in the segments' order. A finding's side is a modifier of its segment's property type (section C.8.20.4.1).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -27,8 +27,9 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import DigitalXRayImageStorageForPresentation, RLELossless
 from pydicom.valuerep import DA, DT, TM
 
+from ...task import Finding
 from ..annotations import Box
-from .naming import MAKER, concept, derived_uid, person_name
+from .naming import MAKER, SIDE_CODES, concept, derived_uid, person_name
 from .results import Device, Person, Place, Result
 
 if TYPE_CHECKING:
@@ -46,11 +47,10 @@ def regions_segmentation(result: Result, evidence: Dataset, names: Names, versio
     rows, columns = result.instance.rows, result.instance.columns
     pixels = np.stack([_covered(place, rows, columns) for place in result.places], axis=-1)
     descriptions = [
-        SegmentDescription(
+        _described(
+            place.finding,
             segment_number=number,
-            segment_label=f"{place.finding.meaning[:50]} {number}",
-            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=concept(place.finding),
+            segment_label=f"{place.finding.name[:50]} {number}",
             algorithm_type=_made_by(result, place),
             algorithm_identification=_algorithm(result, place),
             tracking_uid=region_uid(result, number - 1),
@@ -71,11 +71,10 @@ def heatmap_segmentation(
     if not isinstance(result.observer, Device):
         raise TypeError("a heatmap is a model's, never a reader's")
     descriptions = [
-        SegmentDescription(
+        _described(
+            said.finding,
             segment_number=number,
-            segment_label=f"{said.finding.meaning[:50]} heatmap",
-            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=concept(said.finding),
+            segment_label=f"{said.finding.name[:50]} heatmap",
             algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm(result.observer),
             tracking_uid=derived_uid("heatmap", result.id, said.finding.key),
@@ -85,6 +84,19 @@ def heatmap_segmentation(
     ]
     stacked = np.ascontiguousarray(np.moveaxis(maps, 0, -1))[np.newaxis]
     return _segmentation(stacked, descriptions, result, evidence, names, version, "heatmap")
+
+
+def _described(finding: Finding, **more: Any) -> SegmentDescription:
+    """A segment that shows the finding. more: what else highdicom's SegmentDescription takes."""
+    made = SegmentDescription(
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=concept(finding),
+        **more,
+    )
+    if finding.laterality:
+        kind = made.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [SIDE_CODES[finding.laterality]]
+    return made
 
 
 def region_uid(result: Result, index: int) -> str:

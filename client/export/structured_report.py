@@ -1,7 +1,9 @@
 """Findings as a DICOM structured report: Comprehensive SR with the Measurement Report template (PS3.16 TID 1500).
 
 Each finding is a measurement group (TID 1501) that says whether it is present; each region one of its own (TID 1410), a
-box by its corners and a mask by the segment that holds it. A model's word is PRELIMINARY, UNVERIFIED and a device's; a
+box by its corners and a mask by the segment that holds it. A finding of one side has its laterality (CID 244) as a
+modifier of the concept: both templates know a laterality only of an anatomic site, which nobody states here, and are
+extensible. A model's word is PRELIMINARY, UNVERIFIED and a device's; a
 reader's is FINAL and a person's, and VERIFIED only under a signature.
 """
 
@@ -15,8 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
+    CodeContentItem,
     CodedConcept,
     ComprehensiveSR,
+    ContentSequence,
     DeviceObserverIdentifyingAttributes,
     GraphicTypeValues,
     ImageRegion,
@@ -29,6 +33,7 @@ from highdicom.sr import (
     PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
     ReferencedSegmentationFrame,
+    RelationshipTypeValues,
     SourceImageForMeasurementGroup,
     SourceImageForRegion,
     SourceImageForSegmentation,
@@ -38,8 +43,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.valuerep import DA, DT, TM
 
+from ...task import Finding
 from ..annotations import Box, State
-from .naming import MAKER, concept, derived_uid, person_name, release_uid
+from .naming import LATERALITY, MAKER, SIDE_CODES, concept, derived_uid, person_name, release_uid
 from .results import Device, Person, Place, Result
 from .segmentation import region_uid, settle
 
@@ -149,7 +155,7 @@ def _finding(
 ) -> MeasurementsAndQualitativeEvaluations:
     said = result.said[index]
     chance = None if said.probability is None else round(100.0 * said.probability, 6)
-    return MeasurementsAndQualitativeEvaluations(
+    made = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=derived_uid("finding", result.id, str(index)), identifier=f"{MAKER} {said.finding.key}"
         ),
@@ -161,6 +167,17 @@ def _finding(
         else [Measurement(codes.DCM.CertaintyOfFinding, chance, codes.UCUM.Percent)],
         source_images=[SourceImageForMeasurementGroup(evidence.SOPClassUID, evidence.SOPInstanceUID, frames)],
     )
+    _say_side(made[0], said.finding)
+    return made
+
+
+def _say_side(group: Dataset, finding: Finding) -> None:
+    """Give the group's finding its side as a modifier."""
+    if not finding.laterality:
+        return
+    side = CodeContentItem(LATERALITY, SIDE_CODES[finding.laterality], RelationshipTypeValues.HAS_CONCEPT_MOD)
+    (item,) = (one for one in group.ContentSequence if one.name == codes.DCM.Finding)
+    item.ContentSequence = ContentSequence([side])
 
 
 def _regions(
@@ -175,17 +192,17 @@ def _regions(
         segment = None
         if region is None and segmentation is not None:
             segment = _segment(segmentation, index + 1, evidence, frames)
-        made.append(
-            PlanarROIMeasurementsAndQualitativeEvaluations(
-                tracking_identifier=TrackingIdentifier(
-                    uid=region_uid(result, index), identifier=f"{MAKER} {place.finding.key} region {index + 1}"
-                ),
-                referenced_region=region,
-                referenced_segment=segment,
-                finding_type=concept(place.finding),
-                algorithm_id=_drawn_by(result, place),
-            )
+        group = PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=TrackingIdentifier(
+                uid=region_uid(result, index), identifier=f"{MAKER} {place.finding.key} region {index + 1}"
+            ),
+            referenced_region=region,
+            referenced_segment=segment,
+            finding_type=concept(place.finding),
+            algorithm_id=_drawn_by(result, place),
         )
+        _say_side(group[0], place.finding)
+        made.append(group)
     return made
 
 

@@ -15,7 +15,7 @@ from ...models.card import ModelCard
 from ...models.errors import ModelError
 from ..errors import NodeError, StoreBusyError
 from ..gate import Examined, Examiner
-from ..inference import Inference, Said
+from ..inference import Image, Inference, Said
 from ..inputs import Failed, Inputs, Preparation
 from ..pixels import UnreadableError
 from ..pixels.preview import preview_image
@@ -95,7 +95,7 @@ class Looker:
         found = self._gate.examine(content)
         if reason := why_not_applicable(ask.card.task, found):
             return Looked(name, ask.card, None, reason)
-        return Looked(name, ask.card, self._said(ask, self._input(prepare, found), (found.rows, found.columns)))
+        return Looked(name, ask.card, self._said(ask, self._input(prepare, found), found))
 
     def at_stored(self, sop_uid: str) -> Looked:
         """As `at_file`; the image's first frame. Raises NodeError when the store is not to be had here."""
@@ -114,7 +114,7 @@ class Looker:
             (loaded,) = Inputs(store, ask.card.transform).load([(row, 0)])
         if isinstance(loaded, Failed):
             return Looked(name, ask.card, None, loaded.reason)
-        return Looked(name, ask.card, self._said(ask, loaded, (row.rows, row.columns)))
+        return Looked(name, ask.card, self._said(ask, loaded, row))
 
     def _input(self, prepare: Preparation, found: Examined) -> NDArray[np.float32]:
         if not prepare.preview_does(found.rows, found.columns):
@@ -124,9 +124,9 @@ class Looker:
             )
         return prepare.standardised(prepare.grey(preview_image(found.preview)))
 
-    def _said(self, ask: Inference, image: NDArray[np.float32], size: tuple[int, int]) -> Said:
+    def _said(self, ask: Inference, loaded: NDArray[np.float32], image: Image) -> Said:
         with self._turn:
-            (said,) = ask(image[None], [size])
+            (said,) = ask(loaded[None], [image])
         return said
 
     def _current(self) -> tuple[bytes, Inference, Preparation]:

@@ -18,7 +18,7 @@ _sym_db = _symbol_database.Default()
 
 
 DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x0fproposals.proto\x12\x15medquorum.realtime.v1"K\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\x08instance\x18\x02 \x01(\x0cH\x00\x12\x1a\n\x10sop_instance_uid\x18\x03 \x01(\tH\x00\x42\x06\n\x04what"\xad\x01\n\x08Proposal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x12\n\napplicable\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x30\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x1e.medquorum.realtime.v1.Finding\x12.\n\x07regions\x18\x06 \x03(\x0b\x32\x1d.medquorum.realtime.v1.Region"Z\n\x07\x46inding\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07meaning\x18\x04 \x01(\t\x12\x13\n\x0bprobability\x18\x05 \x01(\x01"I\n\x06Region\x12\x0f\n\x07\x66inding\x18\x01 \x01(\t\x12\n\n\x02x0\x18\x02 \x01(\x01\x12\n\n\x02y0\x18\x03 \x01(\x01\x12\n\n\x02x1\x18\x04 \x01(\x01\x12\n\n\x02y1\x18\x05 \x01(\x01\x32Y\n\tProposals\x12L\n\x07Propose\x12\x1c.medquorum.realtime.v1.Image\x1a\x1f.medquorum.realtime.v1.Proposal(\x01\x30\x01\x62\x06proto3'
+    b'\n\x0fproposals.proto\x12\x15medquorum.realtime.v1"K\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\x08instance\x18\x02 \x01(\x0cH\x00\x12\x1a\n\x10sop_instance_uid\x18\x03 \x01(\tH\x00\x42\x06\n\x04what"\xad\x01\n\x08Proposal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x12\n\napplicable\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x30\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x1e.medquorum.realtime.v1.Finding\x12.\n\x07regions\x18\x06 \x03(\x0b\x32\x1d.medquorum.realtime.v1.Region"n\n\x07\x46inding\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07meaning\x18\x04 \x01(\t\x12\x13\n\x0bprobability\x18\x05 \x01(\x01\x12\x12\n\nlaterality\x18\x06 \x01(\t"I\n\x06Region\x12\x0f\n\x07\x66inding\x18\x01 \x01(\t\x12\n\n\x02x0\x18\x02 \x01(\x01\x12\n\n\x02y0\x18\x03 \x01(\x01\x12\n\n\x02x1\x18\x04 \x01(\x01\x12\n\n\x02y1\x18\x05 \x01(\x01\x32Y\n\tProposals\x12L\n\x07Propose\x12\x1c.medquorum.realtime.v1.Image\x1a\x1f.medquorum.realtime.v1.Proposal(\x01\x30\x01\x62\x06proto3'
 )
 
 _globals = globals()
@@ -31,9 +31,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
     _globals["_PROPOSAL"]._serialized_start = 120
     _globals["_PROPOSAL"]._serialized_end = 293
     _globals["_FINDING"]._serialized_start = 295
-    _globals["_FINDING"]._serialized_end = 385
-    _globals["_REGION"]._serialized_start = 387
-    _globals["_REGION"]._serialized_end = 460
-    _globals["_PROPOSALS"]._serialized_start = 462
-    _globals["_PROPOSALS"]._serialized_end = 551
+    _globals["_FINDING"]._serialized_end = 405
+    _globals["_REGION"]._serialized_start = 407
+    _globals["_REGION"]._serialized_end = 480
+    _globals["_PROPOSALS"]._serialized_start = 482
+    _globals["_PROPOSALS"]._serialized_end = 571
 # @@protoc_insertion_point(module_scope)

@@ -14,7 +14,9 @@ class Image(_message.Message):
     id: str
     instance: bytes
     sop_instance_uid: str
-    def __init__(self, id: _Optional[str] = ..., instance: _Optional[bytes] = ..., sop_instance_uid: _Optional[str] = ...) -> None: ...
+    def __init__(
+        self, id: _Optional[str] = ..., instance: _Optional[bytes] = ..., sop_instance_uid: _Optional[str] = ...
+    ) -> None: ...
 
 class Proposal(_message.Message):
     __slots__ = ("id", "release", "applicable", "reason", "findings", "regions")
@@ -30,21 +32,39 @@ class Proposal(_message.Message):
     reason: str
     findings: _containers.RepeatedCompositeFieldContainer[Finding]
     regions: _containers.RepeatedCompositeFieldContainer[Region]
-    def __init__(self, id: _Optional[str] = ..., release: _Optional[str] = ..., applicable: bool = ..., reason: _Optional[str] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., regions: _Optional[_Iterable[_Union[Region, _Mapping]]] = ...) -> None: ...
+    def __init__(
+        self,
+        id: _Optional[str] = ...,
+        release: _Optional[str] = ...,
+        applicable: bool = ...,
+        reason: _Optional[str] = ...,
+        findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ...,
+        regions: _Optional[_Iterable[_Union[Region, _Mapping]]] = ...,
+    ) -> None: ...
 
 class Finding(_message.Message):
-    __slots__ = ("key", "scheme", "code", "meaning", "probability")
+    __slots__ = ("key", "scheme", "code", "meaning", "probability", "laterality")
     KEY_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     MEANING_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    LATERALITY_FIELD_NUMBER: _ClassVar[int]
     key: str
     scheme: str
     code: str
     meaning: str
     probability: float
-    def __init__(self, key: _Optional[str] = ..., scheme: _Optional[str] = ..., code: _Optional[str] = ..., meaning: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
+    laterality: str
+    def __init__(
+        self,
+        key: _Optional[str] = ...,
+        scheme: _Optional[str] = ...,
+        code: _Optional[str] = ...,
+        meaning: _Optional[str] = ...,
+        probability: _Optional[float] = ...,
+        laterality: _Optional[str] = ...,
+    ) -> None: ...
 
 class Region(_message.Message):
     __slots__ = ("finding", "x0", "y0", "x1", "y1")
@@ -58,4 +78,11 @@ class Region(_message.Message):
     y0: float
     x1: float
     y1: float
-    def __init__(self, finding: _Optional[str] = ..., x0: _Optional[float] = ..., y0: _Optional[float] = ..., x1: _Optional[float] = ..., y1: _Optional[float] = ...) -> None: ...
+    def __init__(
+        self,
+        finding: _Optional[str] = ...,
+        x0: _Optional[float] = ...,
+        y0: _Optional[float] = ...,
+        x1: _Optional[float] = ...,
+        y1: _Optional[float] = ...,
+    ) -> None: ...

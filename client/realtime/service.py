@@ -157,7 +157,14 @@ def answer(identifier: str, looked: Looked) -> Proposal:
     for key, probability in looked.said.probabilities:
         coded = codes[key]
         made.findings.append(
-            Finding(key=key, scheme=coded.scheme, code=coded.code, meaning=coded.meaning, probability=probability)
+            Finding(
+                key=key,
+                scheme=coded.scheme,
+                code=coded.code,
+                meaning=coded.meaning,
+                probability=probability,
+                laterality=coded.laterality,
+            )
         )
     for region in looked.said.regions:
         box = region.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -244,3 +245,32 @@ def test_another_release_is_asked_anew(filled: Store) -> None:
     propose(filled, make_release())
     other = make_release(seed=2)
     assert propose(filled, other).proposed == 9
+
+
+def test_an_image_of_one_side_gets_nothing_of_the_other(store: Store, tmp_path: Path) -> None:
+    left, right = FINDINGS[1].of_sides(["L", "R"])
+    plain = make_release()
+    both = Release(replace(plain.card, task=Task((left, right), "DX")), plain.tensors)
+    ward = tmp_path / "ward"
+    ward.mkdir()
+    for number, laterality in enumerate(("L", "R", "", "B", "U")):
+        pixels = np.random.default_rng(number).integers(0, 4000, (40, 60), np.uint16)
+        (ward / f"{laterality or 'none'}.dcm").write_bytes(dicom(pixels, number + 1, ImageLaterality=laterality))
+    import_dicom(store, ward, InProcess())
+    assert propose(store, both).proposed == 5
+    rows = {row.id: row.source for row in store.instances()}
+    told = {rows[at]: one for at, one in store.proposals(both.hash.hex()).items()}
+    keys = {source: [key for key, _ in one.probabilities] for source, one in told.items()}
+    everything = ["nodule_left", "nodule_right"]
+    assert keys == {
+        "L.dcm": ["nodule_left"],
+        "R.dcm": ["nodule_right"],
+        "none.dcm": everything,
+        "B.dcm": everything,
+        "U.dcm": everything,
+    }
+    for source, one in told.items():
+        assert {region.finding for region in one.regions} <= set(keys[source])
+    row = InstanceRow("i", "p", "1", "DX", "", "", "R", 4, 4, 1, "dicom", "x", False)
+    assert why_not_applicable(Task((left,), "DX"), row) == "its laterality is R; the model is for the other side"
+    assert why_not_applicable(Task((right,), "DX"), row) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -65,6 +66,9 @@ def filled(store: Store, tmp_path: Path) -> Store:
 
 
 def frozen(store: Store) -> tuple[FrozenRecord, ...]:
+    for row in store.instances():
+        if not store.history(row.id):  # set aside
+            annotate(store, row, {"opacity": "not_assessed"})
     return store.freeze(PLAN, datetime.now(UTC))
 
 
@@ -154,3 +158,22 @@ def test_features_of_another_backbone_or_transform_have_another_name(tmp_path: P
     with torch.no_grad():
         next(iter(net.backbone.parameters())).add_(1.0)
     assert training_set.frozen_hash(net, card) != name
+
+
+def test_what_an_image_of_one_side_does_not_show_teaches_nothing(filled: Store) -> None:
+    """Whoever states it all the same, as before the image's laterality was known."""
+    left, right = FINDINGS[1].of_sides(["L", "R"])
+    plain = make_release()
+    release = replace(plain, card=replace(plain.card, task=Task((left, right), "DX")))
+    store_of_left = dicom(np.ones((40, 60), np.uint16), 9, PatientID="P9", ImageLaterality="L")
+    (filled.folder.parent / "more").mkdir()
+    (filled.folder.parent / "more" / "left.dcm").write_bytes(store_of_left)
+    import_dicom(filled, filled.folder.parent / "more", InProcess())
+    rows = filled.instances()
+    for row in (rows[0], rows[-1]):
+        box = Region("nodule_right", Box(0, 0, 10, 10), "drawn")
+        annotate(filled, row, {"nodule_left": "absent", "nodule_right": "present"}, box)
+    targets = training_set.build(filled, frozen(filled), release).targets
+    assert rows[-1].laterality == "L"
+    assert targets.assessed.tolist() == [[1, 1], [1, 0]] and targets.drawn.tolist() == [[1, 1], [1, 0]]
+    assert targets.labels.tolist() == [[0, 1], [0, 0]] and not targets.regions[1].any()

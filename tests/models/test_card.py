@@ -121,3 +121,22 @@ def test_what_is_not_a_card_is_refused(text: str) -> None:
 def test_efficientnet_must_be_frozen() -> None:
     with pytest.raises(CardError, match="not frozen"):
         Architecture("efficientnet_lite0", "packaged", False, 32, "lse", 5.0)
+
+
+def sided() -> ModelCard:
+    return replace(CARD, task=Task(TASK.findings[0].of_sides(["L", "R"]), "DX"), temperatures=(1.0, 2.0))
+
+
+def test_a_card_says_the_side_and_one_without_sides_stays_as_it_was() -> None:
+    text = sided().to_json()
+    assert ModelCard.from_json(text) == sided() and ModelCard.from_json(text).to_json() == text
+    assert [one["laterality"] for one in json.loads(text)["task"]["findings"]] == ["L", "R"]
+    # A release from before there were sides keeps its bytes, and with them its hash.
+    assert set(json.loads(CARD.to_json())["task"]["findings"][0]) == {"key", "scheme", "code", "meaning"}
+    with pytest.raises(CardError, match="of the side 'B'"):
+        ModelCard.from_json(text.replace('"laterality":"L"', '"laterality":"B"'))
+
+
+def test_sides_do_not_exclude_each_other() -> None:
+    with pytest.raises(CardError, match="a side of a finding that excludes the others"):
+        replace(sided(), architecture=replace(CARD.architecture, exclusive=True))

@@ -246,3 +246,18 @@ def test_what_cannot_travel_is_refused_on_the_way_out() -> None:
 
     with pytest.raises(WireError, match="cannot travel"):
         wire.encode(Odd(object()))
+
+
+def test_a_side_is_told_and_what_has_none_is_encoded_as_before_there_were_sides() -> None:
+    plan = a_plan()
+    assert b"laterality" not in wire.encode(plan)
+    left, right = plan.task.findings[0].of_sides(["L", "R"])
+    sided = dataclasses.replace(plan, task=Task((left,), "DX"))
+    assert wire.decode(Plan, wire.encode(sided)) == sided
+    assert sided.hash != dataclasses.replace(plan, task=Task((right,), "DX")).hash
+    # One meaning has one spelling: no side is not spelled, and another word than these is no side.
+    for spelled, said in (("", "not in canonical form"), ("B", "is none of"), (None, "is none of")):
+        plain = cbor2.loads(wire.encode(plan))
+        plain["task"]["findings"][0]["laterality"] = spelled
+        with pytest.raises(WireError, match=said):
+            wire.decode(Plan, cbor2.dumps(plain, canonical=True))

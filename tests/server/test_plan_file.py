@@ -161,3 +161,12 @@ def test_the_command_plan_says_what_a_plan_would_promise(tmp_path: Path) -> None
     plain = CliRunner().invoke(commands, ["plan", file, "--folder", str(tmp_path / "c"), "--json"]).stdout
     promised = json.loads(plain)
     assert promised["training"] <= promised["stated"] == 8.0 and len(promised["collusions"]) == 3
+
+
+def test_one_finding_with_sides_is_a_finding_for_each(tmp_path: Path) -> None:
+    both = PLAN.replace('meaning = "Nodule"', 'meaning = "Nodule"\nsides = ["L", "R"]')
+    plan, release = load_plan(written(tmp_path, both), "chest")
+    assert plan.task.findings == TASK.findings[0].of_sides(["L", "R"]) == release.card.task.findings
+    assert plan.training.finding_weights == (1.0, 1.0)
+    with pytest.raises(PlanFileError, match=r"task.findings\[1\].sides"):
+        load_plan(written(tmp_path, both.replace('"L", "R"', '"left"')), "chest")

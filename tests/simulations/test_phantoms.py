@@ -94,3 +94,15 @@ def test_damaged_files_stand_beside_the_good_ones(tmp_path):
     damaged = list((tmp_path / "damaged").iterdir())
     assert len(damaged) == round(0.1 * len(truth))
     assert not {str(Path("damaged") / path.name) for path in damaged} & {image.source for image in truth}
+
+
+@pytest.mark.parametrize("key", ["consolidation", "effusion", "nodule"])
+def test_a_finding_of_one_side_lies_in_that_lung(key):
+    """The patient's left is at the image's right, as in a frontal radiograph."""
+    generator = np.random.default_rng(5)
+    chests = draw_chests(generator, draw_bodies(generator, 8))
+    for side, lung in (("left", chests.left), ("right", chests.right)):
+        _, mask = PLANTERS[f"{key}_{side}"](generator, chests, np.ones(8, np.float32))
+        assert all(lung[image][mask[image]].mean() > 0.5 for image in range(8))
+        across = np.array([np.nonzero(one)[1].mean() for one in mask])
+        assert ((across > mask.shape[2] / 2) == (side == "left")).all()

@@ -134,3 +134,28 @@ def test_a_table_study_needs_the_columns_that_its_other_keys_ask_for(tmp_path):
         load_study(path)
     path.write_text(text, encoding="utf-8")
     assert isinstance(load_study(path).data, TableData)
+
+
+def test_sides_make_findings_of_their_own(written):
+    sided = (
+        ('meaning = "Pleural effusion"', 'meaning = "Pleural effusion"\nsides = ["L", "R"]'),
+        ("effusion = 0.25", "effusion_left = 0.25, effusion_right = 0.1"),
+        ("effusion = 0.15", "effusion_left = 0.15, effusion_right = 0.1"),
+        ("effusion = 0.40", "effusion_left = 0.40, effusion_right = 0.1"),
+        ("effusion = 0.35", "effusion_left = 0.35, effusion_right = 0.1"),
+    )
+    study = load_study(written(*sided))
+    assert study.task.keys == ("consolidation", "effusion_left", "effusion_right")
+    assert [one.laterality for one in study.task.findings] == ["", "L", "R"]
+    assert study.plan.finding_weights == (1.0, 1.0, 1.0)
+    with pytest.raises(StudyError, match="sides of finding 'effusion'"):
+        load_study(written(*sided[1:], (sided[0][0], sided[0][1].replace('"R"', '"B"'))))
+
+
+def test_two_sides_are_not_read_from_one_column(tmp_path):
+    text = (STUDIES / "cxr_adult.toml").read_text(encoding="utf-8")
+    assert text.count("[[task.findings]]") == 1
+    path = tmp_path / "study.toml"
+    path.write_text(text.replace("[[task.findings]]", '[[task.findings]]\nsides = ["L", "R"]'), encoding="utf-8")
+    with pytest.raises(StudyError, match=r"task.findings\[1\].sides: both sides would be read from one column"):
+        load_study(path)

@@ -335,3 +335,75 @@ def test_the_validator_finds_no_error(image, tmp_path):
         path = tmp_path / f"{number}.dcm"
         path.write_bytes(one.data)
         assert dicom_errors(path) == [], (image, one.kind)
+
+
+LEFT, RIGHT = EFFUSION.of_sides(["L", "R"])
+SIDED = {
+    "said": (Said(LEFT, "present"), Said(RIGHT, "absent"), Said(NODULE, "present")),
+    "places": (
+        Place(LEFT, Region("effusion_left", Box(1, 1, 4, 4), "drawn")),
+        Place(LEFT, Region("effusion_left", make_mask(), "drawn")),
+        Place(NODULE, Region("nodule", Box(2, 2, 9, 9), "drawn")),
+    ),
+}
+
+
+def sides_of(report):
+    """(code, side) of every finding in the tree, by the names that PS3.16 has for them."""
+    groups = [group for part in report.ContentSequence for group in part.get("ContentSequence", [])]
+    found = []
+    for item in (item for group in groups for item in group.get("ContentSequence", [])):
+        if item.get("ConceptNameCodeSequence", [{}])[0].get("CodeValue") == "121071":
+            modifiers = item.get("ContentSequence", [])
+            assert all(one.RelationshipType == "HAS CONCEPT MOD" for one in modifiers)
+            assert all(one.ConceptNameCodeSequence[0].CodeValue == "272741003" for one in modifiers)
+            meanings = [one.ConceptCodeSequence[0].CodeMeaning for one in modifiers]
+            found.append((item.ConceptCodeSequence[0].CodeValue, *meanings))
+    return found
+
+
+def test_a_side_modifies_the_finding_and_the_segment(tmp_path):
+    result = make_result(**SIDED)
+    report, segmentation = opened(make("findings", result)), opened(make("regions", result))
+    fluid, nodule = EFFUSION.code, NODULE.code
+    assert sides_of(report) == [
+        (fluid, "Left"), (fluid, "Right"), (nodule,), (fluid, "Left"), (fluid, "Left"), (nodule,)
+    ]  # fmt: skip
+    kinds = [segment.SegmentedPropertyTypeCodeSequence[0] for segment in segmentation.SegmentSequence]
+    modifiers = [kind.get("SegmentedPropertyTypeModifierCodeSequence", []) for kind in kinds]
+    assert [[one.CodeValue for one in each] for each in modifiers] == [["7771000"], ["7771000"], []]
+    labels = [segment.SegmentLabel for segment in segmentation.SegmentSequence]
+    assert labels == ["Pleural effusion, left 1", "Pleural effusion, left 2", "Nodule 3"]
+    chances = tuple(replace(one, probability=0.5) for one in result.said)
+    heatmap = opened(make("heatmaps", make_result(MODEL, said=chances, places=())))
+    assert [segment.SegmentLabel for segment in heatmap.SegmentSequence][:2] == [
+        "Pleural effusion, left heatmap",
+        "Pleural effusion, right heatmap",
+    ]
+    if has_validator():
+        for dataset in (report, segmentation, heatmap):
+            dataset.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+            assert dicom_errors(tmp_path / "x.dcm") == []
+
+
+def _other_side(dataset):
+    for group in dataset.ContentSequence[-1].ContentSequence:
+        for item in group.ContentSequence:
+            for side in item.get("ContentSequence", []):
+                if side.ConceptNameCodeSequence[0].CodeValue == "272741003":
+                    side.ConceptCodeSequence[0].CodeValue = "24028007"
+
+
+def _no_side(dataset):
+    for segment in dataset.SegmentSequence:
+        segment.SegmentedPropertyTypeCodeSequence[0].pop("SegmentedPropertyTypeModifierCodeSequence", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"), [("findings", _other_side, "findings"), ("regions", _no_side, "segments")]
+)
+def test_reading_back_notices_another_side(kind, change, said):
+    made = make(kind, make_result(**SIDED))
+    check(made.data, made.meant, "here")
+    with pytest.raises(ExportError, match=said):
+        check(changed(made, change), made.meant, "here")

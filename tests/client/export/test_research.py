@@ -6,12 +6,13 @@ import csv
 import json
 
 import numpy as np
-from exports import COLUMNS, MODEL, NODULE, READER, ROWS, make_mask, make_result
+from exports import COLUMNS, MODEL, NODULE, READER, ROWS, make_mask, make_result, make_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medquorum.client.annotations import Box, Region
 from medquorum.client.export.research import coco, run_lengths, write_research
-from medquorum.client.export.results import Said
+from medquorum.client.export.results import Place, Said
 from medquorum.task import Finding
 
 
@@ -48,3 +49,24 @@ def test_a_meaning_is_never_a_formula(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["meaning"] for row in rows] == ['\'=HYPERLINK("x")', "Nodule"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["NOTICE.txt", "findings.csv"]
+
+
+def test_tables_and_categories_name_the_side(tmp_path):
+    left, right = Finding("effusion", "SCT", "60046008", "Pleural effusion").of_sides(["L", "R"])
+    place = Place(left, Region(left.key, Box(1, 2, 3, 5), "drawn"))
+    result = make_result(
+        said=(Said(left, "present"), Said(right, "absent")), places=(place,), instance=make_row(laterality="B")
+    )
+    write_research(tmp_path / "out", "csv", [result], findings=True, regions=True)
+    for name, told in (("findings", ["L", "R"]), ("regions", ["L"])):
+        with (tmp_path / "out" / f"{name}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["side"] for row in rows] == told
+        assert {row["laterality"] for row in rows} == {"B"} and rows[0]["finding"] == "effusion_left"
+    made = coco([result])
+    assert [(one["name"], one["side"], one["code"]) for one in made["categories"]] == [
+        ("Pleural effusion, left", "L", "60046008"),
+        ("Pleural effusion, right", "R", "60046008"),
+    ]
+    assert [one["category_id"] for one in made["annotations"]] == [1]
+    assert [one["category_id"] for one in made["images"][0]["findings"]] == [1, 2]

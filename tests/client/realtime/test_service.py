@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import dicom_files
@@ -18,12 +19,13 @@ from hospitals import TASK, make_release
 
 from medquorum.client.audit_log import AuditLog
 from medquorum.client.gate import Gate
+from medquorum.client.inference import Said
 from medquorum.client.intake.folder import import_dicom
 from medquorum.client.keys import open_node_key
 from medquorum.client.node import Node
 from medquorum.client.propose import propose
 from medquorum.client.realtime import service as service_module
-from medquorum.client.realtime.looking import Looker, lender
+from medquorum.client.realtime.looking import Looked, Looker, lender
 from medquorum.client.realtime.proposals_pb2 import Finding, Image, Proposal, Region
 from medquorum.client.realtime.service import METHOD, Limits, Service, allow
 from medquorum.client.realtime.serving import serving
@@ -253,3 +255,13 @@ def test_the_messages_are_those_of_the_file_that_callers_build_from() -> None:
         stated = {(name, int(number)) for name, number in re.findall(r"(\w+) = (\d+);", blocks.pop(message.__name__))}
         assert stated == {(field.name, field.number) for field in message.DESCRIPTOR.fields}
     assert not blocks
+
+
+def test_a_finding_says_its_side() -> None:
+    sides = TASK.findings[0].of_sides(["L", "R"])
+    card = replace(RELEASE.card, task=replace(TASK, findings=sides), temperatures=(1.0, 1.0))
+    said = Said((("nodule_left", 0.25),), ())  # of a left image, which is not asked of the right side
+    (told,) = service_module.answer("1", Looked(RELEASE.hash, card, said)).findings
+    assert (told.key, told.laterality, told.meaning) == ("nodule_left", "L", "Nodule")
+    (plain,) = service_module.answer("2", Looked(RELEASE.hash, RELEASE.card, Said((("nodule", 0.5),), ()))).findings
+    assert plain.laterality == ""
