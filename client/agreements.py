@@ -2,12 +2,14 @@
 
 Plans are kept whole, so that a node that was killed goes on with what it countersigned and with nothing else. The
 attempts it began are kept so that none is ever answered twice, whatever the coordinator forgets or replays. Of a gated
-plan's first evaluation the noised copy is kept, to be judged beside the last one's; it was charged as a release.
+plan's first evaluation the noised copy is kept, to be judged beside the last one's; it was charged as a release. What
+each gate then found is kept for the site's own people, and never leaves.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from ..privacy import wire
 from ..privacy.aggregation import Purpose
 from ..privacy.plan import Plan
 from .errors import NodeError
+from .evaluate import Verdict
 
 
 class AgreementError(NodeError, RefusedError):
@@ -40,6 +43,10 @@ CREATE TABLE IF NOT EXISTS begun (
     attempt INTEGER NOT NULL, at TEXT NOT NULL, PRIMARY KEY (plan_hash, purpose, round, attempt)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS noised (plan_hash BLOB PRIMARY KEY REFERENCES agreement, copy BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS verdict (
+    plan_hash BLOB NOT NULL REFERENCES agreement, position INTEGER NOT NULL, judged TEXT NOT NULL, before REAL,
+    after REAL, error REAL NOT NULL, failed INTEGER NOT NULL, PRIMARY KEY (plan_hash, position)
+) STRICT;
 """
 
 
@@ -119,6 +126,26 @@ class Agreements:
         """The copy kept for the plan, if there is one."""
         row = self._database.execute("SELECT copy FROM noised WHERE plan_hash = ?", (plan_hash,)).fetchone()
         return None if row is None else np.frombuffer(row[0], dtype="<f8").astype(np.float64)
+
+    def keep_verdicts(self, plan_hash: bytes, found: Sequence[Verdict]) -> None:
+        """Keep what each gate of the plan found, all of them or none; later ones take their place."""
+        rows = [(plan_hash, n, v.group, v.before, v.after, v.error, int(v.failed)) for n, v in enumerate(found)]
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            self._database.execute("DELETE FROM verdict WHERE plan_hash = ?", (plan_hash,))
+            self._database.executemany("INSERT INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def verdicts(self, plan_hash: bytes) -> tuple[Verdict, ...]:
+        """What was kept of the plan's gates; () before its last evaluation and without gates."""
+        rows = self._database.execute(
+            "SELECT judged, before, after, error, failed FROM verdict WHERE plan_hash = ? ORDER BY position",
+            (plan_hash,),
+        )
+        return tuple(Verdict(name, was, now, error, bool(failed)) for name, was, now, error, failed in rows)
 
 
 def _now() -> str:

@@ -37,12 +37,15 @@ from .keys import NodeKey, sync_folder
 LOG, HEAD = "audit.log", "audit.head"
 Kind = Literal[
     "access",
+    "sign_in",
+    "account",
     "import",
     "review",
     "export",
     "agreement",
     "refusal",
     "charge",
+    "gate",
     "consent",
     "held_out",
     "merge",

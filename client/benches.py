@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..privacy.plan import Plan
+from ..privacy.subgroups import Traits, of_patient
 from . import training_set
 from .finetune import Workbench
 from .propose import why_not_applicable
@@ -34,6 +35,15 @@ class Benches:
             self._held_out = None
             self._held_out = (plan.hash, self._build(plan, self._fitting(plan, self._store.frozen_held_out(plan.hash))))
         return self._held_out[1]
+
+    def held_out_traits(self, plan: Plan) -> tuple[Traits, ...]:
+        """The sex and the band of age of each patient of `held_out`, by number: one of each (see subgroups)."""
+        bench = self.held_out(plan)
+        stated = self._store.traits(record.instance for record in bench.records)
+        by_patient: dict[int, list[Traits]] = {}
+        for number, record in zip(bench.patients.tolist(), bench.records, strict=True):
+            by_patient.setdefault(number, []).append(stated[record.instance])
+        return tuple(of_patient(by_patient[number]) for number in range(len(by_patient)))
 
     def training_records(self, plan: Plan) -> list[FrozenRecord]:
         """The records frozen for the plan whose images the plan's task is asked of."""

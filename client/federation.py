@@ -39,7 +39,7 @@ from .audit_log import Trail, Untraced
 from .benches import Benches
 from .disk import DiskFullError, is_full
 from .entering import UnreadError
-from .evaluate import evaluated, score_histograms
+from .evaluate import evaluated, group_histograms
 from .policy import Policy, PolicyError
 from .propose import why_not_applicable
 from .releases import Releases
@@ -312,11 +312,17 @@ class Federation:
 
     def _evaluation(self, part: Part, parameters: bytes) -> Vector:
         plan, bench = part.plan, self._benches.held_out(part.plan)
-        scores = bench.probabilities(parameters)
-        histograms = score_histograms(scores, bench.labels, bench.patients, evaluation.terms_of(plan).bins)
+        scores, bins = bench.probabilities(parameters), evaluation.terms_of(plan).bins
+        groups = evaluation.counted(plan, part.round)
+        traits = self._benches.held_out_traits(plan) if len(groups) > 1 else ()
+        histograms = group_histograms(scores, bench.labels, bench.patients, bins, groups, traits)
         made = evaluated(plan, histograms, part.round, self._agreements.copy(plan.hash), self._randomness(part))
         if part.round == 0 and made.copy is not None:
             self._agreements.keep_copy(plan.hash, made.copy)
+        if made.verdicts:
+            self._agreements.keep_verdicts(plan.hash, made.verdicts)
+            for one in made.verdicts:
+                self._trail.append("gate", _OUTSIDE, plan=plan.hash.hex(), group=one.group, said=one.words())
         return made.vector
 
     def _randomness(self, part: Part) -> Randomness:

@@ -34,6 +34,7 @@ _COMMENTS = {
     "findings": 'findings that may be learned, as "SCHEME:CODE"; empty: any',
     "minimum_quorum": "the fewest sites whose sum this site lets be opened",
     "witnesses": "how many sites of a sum must keep a head of this site's ledger, once any does, to notice a backup",
+    "subgroups": "whether gates may judge this site's patients by sex and age; only the site's one vote ever leaves",
     "hours": 'when training may begin, by this machine\'s local clock, as "19:00-07:00"; empty: at any time',
 }
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
@@ -60,6 +61,7 @@ class Policy:
     findings: tuple[str, ...] = ()
     minimum_quorum: int = 3
     witnesses: int = 1
+    subgroups: bool = True
     hours: str = ""
 
     def __post_init__(self) -> None:
@@ -91,6 +93,9 @@ class Policy:
             plan.quorum >= self.minimum_quorum,
             f"a quorum of {plan.quorum} is below this site's minimum of {self.minimum_quorum}",
         )
+        gate = None if plan.evaluation is None else plan.evaluation.gate
+        asked = gate is not None and gate.subgroups is not None
+        _allow(self.subgroups or not asked, "gates on subgroups by sex and age are not allowed here")
 
     def check_model(self, backbone: str, task: Task) -> None:
         """Raise PolicyError unless a network on this backbone for this task may be used here."""
@@ -150,7 +155,7 @@ def _allow(holds: bool, reason: str) -> None:
 
 
 def _typed(name: str, value: Any, kind: type, path: Path) -> Any:
-    if kind is str and isinstance(value, str):
+    if kind in (str, bool) and isinstance(value, kind):
         return value
     if kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
@@ -158,11 +163,14 @@ def _typed(name: str, value: Any, kind: type, path: Path) -> Any:
         return float(value)
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    wanted = {tuple: "a list of texts", float: "a number", int: "a whole number", str: "a text"}[kind]
+    words = {tuple: "a list of texts", float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+    wanted = words[kind]
     raise PolicyFileError(f"{name} is not {wanted}", where=str(path), fix=f"write {wanted}")
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return f'"{value}"' if isinstance(value, str) else repr(value)

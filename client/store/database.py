@@ -20,6 +20,7 @@ from sqlalchemy.pool import StaticPool
 from sqlcipher3 import dbapi2 as _driver
 
 from ..errors import NodeError, StoreBusyError, StoreError
+from .sealing import Keyring
 
 # The driver is a compiled module without types.
 dbapi2: Any = _driver
@@ -67,19 +68,20 @@ def open_engine(path: Path, key: bytes) -> Engine:
     return engine
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection, keys: Keyring) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
+    config.attributes["keys"] = keys
     return config
 
 
-def migrate(connection: Connection, where: str) -> None:
-    """Bring the schema to the newest version, inside the connection's own transaction.
+def migrate(connection: Connection, where: str, keys: Keyring) -> None:
+    """Bring the schema to the newest version, inside the connection's own transaction; `keys` open what moves.
 
     Raises StoreError when the store was written by a newer medquorum.
     """
-    config = _config(connection)
+    config = _config(connection, keys)
     scripts = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
     if current == scripts.get_current_head():

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, func, insert, select
 
 from ..annotations import new_id, utc_now
 from ..errors import ConflictError, StoreError, TamperError
-from . import schema
+from . import schema, traits
 from .assets import NewAsset
 from .birth_dates import BirthDates
 from .coding import microseconds, pack, unpack
@@ -119,6 +119,7 @@ def _settle(
             "encoding": new.encoding,
             "sealed": seal.seal(sealed, "instance", identifier),
             "created_at": now,
+            "traits": traits.sealed(new.traits, seal, identifier),
         }
     )
     batch.assets.append(

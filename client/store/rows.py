@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from ...privacy.subgroups import UNKNOWN, Traits
+
 if TYPE_CHECKING:
     from ..deidentify.original import Original
 
@@ -28,7 +30,7 @@ class NewInstance:
     date and time as text, or "". source: relative path as the user knows it. content: the whole file, as it is to be
     stored. original: of de-identified content, what it was. received: the SHA-256 of the file as it came, where
     content is not that file; by it the same file is known again. masked: places that were blackened because text was
-    suspected in them.
+    suspected in them. traits: the patient's sex and band of age as the image states them.
     """
 
     patient_issuer: str
@@ -50,6 +52,7 @@ class NewInstance:
     original: Original | None = field(default=None, repr=False)
     received: bytes = b""
     masked: int = 0
+    traits: Traits = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ series = Table(
     UniqueConstraint("study", "blind"),
 )
 
-# sealed: SOP instance UID, source path and acquisition time. fingerprint: keyed hash of the file as it was received.
+# sealed: SOP instance UID, source path and acquisition time. traits: sealed as well, the patient's sex and band of age
+# as the image states them, NULL where it states neither. fingerprint: keyed hash of the file as it was received.
 instances = Table(
     "instances",
     metadata,
@@ -126,6 +127,7 @@ instances = Table(
     Column("encoding", String, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("created_at", Integer, nullable=False),
+    Column("traits", LargeBinary),
 )
 
 # The re-identification map: what a DICOM instance stated of its patient and study when it was received, which its

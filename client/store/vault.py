@@ -48,7 +48,7 @@ class Vault:
     def _open(self) -> None:
         try:
             with self._engine.begin() as connection:
-                migrate(connection, self.where)
+                migrate(connection, self.where, self.keys)
             self.files = AssetFiles(self.folder)
             self.cache = Cache(self.folder / CACHE, self.keys.cache)
             self._recover()

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from medquorum.client import federation
-from medquorum.client.evaluate import evaluated, vote
+from medquorum.client.evaluate import evaluated, verdicts
+from medquorum.client.evaluate import vote as voted
 from medquorum.client.node import Node
 from medquorum.client.trust import Trust
 from medquorum.models.checkpoint import Release
@@ -94,7 +95,7 @@ def test_it_is_charged_before_an_image_is_looked_at(
         seen.append(len(charged(node, plan)))
         raise RuntimeError("patient Miller, born 1950")
 
-    monkeypatch.setattr(federation, "score_histograms", dies)
+    monkeypatch.setattr(federation, "group_histograms", dies)
     invite(node, plan, release)
     refusal = ask(node, plan, release).refusal
     assert seen == [1]
@@ -195,7 +196,11 @@ def copy_of(absent: int, present: int, patients: int, seed: int, plan: Plan) -> 
     """A noised copy of histograms with all patients of each class in one bin."""
     counts = np.zeros((1, 2, 10))
     counts[0, 0, absent], counts[0, 1, present] = patients, patients
-    return evaluation.noised_copy(plan, counts.reshape(-1), SeededRandomness(seed))
+    return evaluation.hidden(plan, counts.reshape(-1), SeededRandomness(seed))
+
+
+def vote(plan: Plan, before: np.ndarray, after: np.ndarray) -> bool | None:
+    return voted(verdicts(plan, before, after))
 
 
 def test_a_site_votes_against_a_fall_and_for_anything_that_noise_explains(plan: Plan) -> None:

@@ -512,7 +512,7 @@ def test_a_store_killed_while_being_created_says_so(tmp_path: Path) -> None:
 def test_a_disk_full_while_a_store_is_created_leaves_nothing_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(connection: Connection, where: str) -> None:
+    def fail(connection: Connection, where: str, keys: object) -> None:
         raise OSError(28, "No space left on device")
 
     (tmp_path / "s").mkdir()
