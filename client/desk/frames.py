@@ -55,7 +55,11 @@ def read_frame(content: bytes, encoding: str, frame: int) -> Frame:
     """Decode a frame of a "dicom", "png" or "jpeg" file for the viewer. Raises UnreadableError."""
     if encoding != "dicom":
         return _grey(render(content, encoding, frame).image, "full-range")
-    dataset = open_dicom(content)
+    return dicom_frame(open_dicom(content), frame)
+
+
+def dicom_frame(dataset: Dataset, frame: int) -> Frame:
+    """Decode a frame of an open file for the viewer. Raises UnreadableError."""
     header = image_header(dataset)
     stored, space = stored_frame(dataset, header, frame)
     if stored.ndim != 2 or space == "PALETTE COLOR" or stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:

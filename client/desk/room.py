@@ -14,7 +14,7 @@ from ..releases import Releases
 from ..store import Store
 from ..store.desk import DeskRow
 from .faults import HiddenError, UnknownError
-from .frames import message, payload, read_frame
+from .frames import message, payload
 from .hanging import hung, stacks
 from .index import DeskIndex
 from .lead import LeadDesk
@@ -156,6 +156,7 @@ class ReadingRoom:
         # Who looks again is not to be told by the proposal why.
         withheld = "held_out" if image.held_out else "" if revealed else withheld or ("again" if again else "")
         return {
+            "asked": () if release is None else release.card.task.asked(image.laterality),
             "not_asked": "" if release is None else why_not_applicable(release.card.task, image),
             "withheld": withheld,
             "proposal": None if withheld or proposal is None else plain_proposal(proposal, hash_of(release)),
@@ -183,7 +184,7 @@ class ReadingRoom:
                 if line.last is not None and action.base != line.last.id:
                     meanwhile = plain_annotation(line.last)
                 proposals = [] if action.proposal is None else self._store.proposals_of(action.instance)
-                findings = () if release is None else release.card.task.keys
+                findings = () if release is None else release.card.task.asked(row.image.laterality)
                 weighed = self._weighed(action, history)
                 by_role = at_least(self.role, "lead")
                 around = Circumstances(
@@ -219,15 +220,15 @@ class ReadingRoom:
         row = self._row(image).image
         if not 0 <= frame < row.frames:
             raise UnknownError(f"there is no frame {frame}", where=image)
-        return payload(read_frame(self._store.content(image), row.encoding, frame), row.modality)
+        return payload(self._shared.films.frame(row, frame), row.modality)
 
     def heatmap(self, image: str, finding: str) -> bytes:
         """A finding's heatmap by the release that proposes now, as a message with one array, `map`."""
         release, row = self.sync(), self._row(image).image
         if row.held_out:
             raise HiddenError("this study is read without the model's proposal", where=image)
-        if release is None or finding not in release.card.task.keys:
-            raise UnknownError(f"no release looks for {finding!r}", where=image)
+        if release is None or finding not in release.card.task.asked(row.laterality):
+            raise UnknownError(f"no release looks for {finding!r} here", where=image)
         found = self._shared.heatmaps.heatmap(release, row, finding)
         return message({"rows": found.shape[0], "columns": found.shape[1], "release": hash_of(release)}, {"map": found})
 

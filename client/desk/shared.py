@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..releases import Releases
 from ..store import Store
+from .films import Films
 from .heatmaps import Heatmaps
 from .log import DeskLog
 
@@ -21,7 +22,8 @@ class Shared:
         self._releases = releases
         self.view = store.desk()
         self.log = DeskLog(self.view)
-        self.heatmaps = Heatmaps(store)
+        self.heatmaps, self.films = Heatmaps(store), Films(store)
+        self._epoch = self.log.epoch
         self.saying, self._loading = threading.Lock(), threading.Lock()
         self._release: Release | None = None
 
@@ -42,4 +44,7 @@ class Shared:
             self.log.sync(None, "")
         else:
             self.log.sync(release.card.task, release.hash.hex())
+        if self.log.epoch != self._epoch:
+            self._epoch = self.log.epoch
+            self.films.forget()  # a patient may have been erased
         return release
