@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..annotations import Annotation, Box, Proposal, Region
@@ -24,7 +25,7 @@ def hash_of(release: Release | None) -> str:
 def described(release: Release) -> Plain:
     """A release as the pages name it: what it looks for, and how its probabilities are calibrated."""
     card = release.card
-    findings = [{"key": one.key, "meaning": one.meaning, "code": one.code} for one in card.task.findings]
+    findings = [asdict(one) for one in card.task.findings]
     return {
         "hash": release.hash.hex(),
         "findings": findings,

@@ -1,6 +1,7 @@
 // The panel beside the image: findings with what is proposed and what is said, regions, the release that proposed.
 
 import {button, byId, el} from "./dom.js";
+import {grouped, named} from "./sides.js";
 import {t} from "./words.js";
 
 const STATES = [["present", "y"], ["absent", "n"], ["uncertain", "u"], ["not_assessed", "x"]];
@@ -9,7 +10,8 @@ const percent = (chance) => `${(100 * chance).toFixed(0)} %`;
 // desk: the page's own state and commands (see study.js).
 export function drawPanel(desk) {
   const {reading} = desk;
-  byId("findings").replaceChildren(...desk.findings.map((finding, place) => findingRow(desk, finding, place)));
+  byId("findings").replaceChildren(...grouped(desk.findings).map((sides) =>
+    (sides.length > 1 ? conceptRow(desk, sides) : findingRow(desk, sides[0], named(sides[0])))));
   byId("proposed").replaceChildren(...proposalLines(desk));
   const items = reading.regions.map((region, place) =>
     el("li", {}, el("button", {
@@ -24,8 +26,14 @@ export function drawPanel(desk) {
   byId("others").textContent = reading.image.others ? t("others", {count: reading.image.others}) : "";
 }
 
-function findingRow(desk, finding, place) {
+// Both sides of a concept on one line.
+const conceptRow = (desk, sides) => el("li", {class: "concept"},
+  el("span", {class: "meaning"}, sides[0].meaning),
+  el("ul", {class: "sides", "aria-label": sides[0].meaning}, ...sides.map((one) => findingRow(desk, one, t(`side_${one.laterality}`)))));
+
+function findingRow(desk, finding, name) {
   const {reading} = desk;
+  const place = desk.findings.indexOf(finding);
   const [state, hint] = [reading.stateOf(finding.key), reading.suggested(finding.key)];
   const chance = reading.proposal?.probabilities[finding.key];
   const buttons = STATES.map(([name, key]) => el("button", {
@@ -34,9 +42,9 @@ function findingRow(desk, finding, place) {
     onclick: () => desk.state(finding.key, name),
   }, t(name), place === desk.finding ? el("kbd", {"aria-hidden": "true"}, key) : ""));
   return el("li", {class: "finding", "data-key": finding.key, "data-state": state, "aria-current": place === desk.finding ? "true" : undefined},
-    el("span", {class: "meaning"}, finding.meaning),
+    el("span", {class: "meaning"}, name),
     el("span", {class: "chance"}, chance === undefined ? "" : t("proposed_chance", {chance: percent(chance)})),
-    el("span", {class: "states", role: "group", "aria-label": finding.meaning}, ...buttons));
+    el("span", {class: "states", role: "group", "aria-label": named(finding)}, ...buttons));
 }
 
 function proposalLines(desk) {
@@ -52,8 +60,8 @@ function proposalLines(desk) {
     lines.push(t(proposal.earlier ? "proposed_by_earlier" : "proposed_by", {release: proposal.release.slice(0, 12)}));
     if (!proposal.applicable) lines.push(t("not_applicable", {reason: proposal.reason}));
     else if (!proposal.earlier && study.release) {
-      for (const {key, meaning} of desk.findings) {
-        const temperature = study.release.temperatures[key];
+      for (const finding of desk.findings) {
+        const [meaning, temperature] = [named(finding), study.release.temperatures[finding.key]];
         lines.push(temperature === 1 ? t("uncalibrated", {meaning}) : t("calibrated", {meaning, temperature: temperature.toFixed(2)}));
       }
     }

@@ -11,6 +11,7 @@ import {regionPainter} from "./overlay.js";
 import {drawPanel, drawStrip} from "./panel.js";
 import {Reading} from "./reading.js";
 import {say, startShell} from "./shell.js";
+import {called, inOrder, otherSide} from "./sides.js";
 import {steps, walking} from "./stack.js";
 import {gestures, Viewer} from "./viewer.js";
 import {t} from "./words.js";
@@ -65,7 +66,7 @@ for (const kind of ["keydown", "pointerdown"]) {
 }
 
 Object.assign(desk, {
-  meaning: (key) => desk.findings.find((one) => one.key === key)?.meaning ?? key,
+  meaning: (key) => called(desk.study.release, key),
   draft: (said) => localStorage.getItem(drafts()) ?? said,
   state(key, state) {
     walk.stop();
@@ -93,6 +94,9 @@ Object.assign(desk, {
     const image = desk.study.images[place];
     const within = desk.reading !== null && desk.study.images.includes(desk.reading.image) && desk.reading.image.stack === image.stack;
     [desk.place, desk.chosen, desk.loading] = [place, -1, true];
+    const before = desk.findings[desk.finding]?.key;
+    desk.findings = inOrder(desk.study.release?.findings ?? [], image.asked);
+    desk.finding = Math.max(0, desk.findings.findIndex(({key}) => key === before));
     const reading = new Reading(image, frame, image.not_asked ? [] : desk.findings, spent);
     desk.reading = reading;
     heat.forget();
@@ -124,8 +128,7 @@ async function open(id, place = null, frame = 0) {
   const found = await fetchStudy(id, studyQuery());
   for (const gone of [id, ...found.images.map((image) => image.id)]) left.delete(gone);
   desk.study = found;
-  desk.findings = found.release?.findings ?? [];
-  desk.finding = 0;
+  [desk.findings, desk.finding] = [[], 0];
   const name = opened && found.release && opened !== found.release.hash ? t("release_changed") : "";
   opened = found.release?.hash ?? "";
   say(found.release ? name : t("no_release"), name ? "warning" : "note");
@@ -232,6 +235,7 @@ const COMMANDS = [
   {keys: ["d"], word: "key_set_aside", does: () => setAside()},
   {keys: ["ArrowDown", "j"], word: "key_next_finding", does: editing.arrow(0, 1, () => pick(1)), always: true},
   {keys: ["ArrowUp", "k"], word: "key_previous_finding", does: editing.arrow(0, -1, () => pick(-1)), always: true},
+  {keys: ["Shift+s"], word: "key_other_side", does: () => pick(otherSide(desk.findings, desk.finding) - desk.finding)},
   {keys: ["z", "Ctrl+z"], word: "key_undo", does: () => restate("undo"), always: true},
   {keys: ["Shift+z", "Ctrl+Shift+z", "Ctrl+y"], word: "key_redo", does: () => restate("redo"), always: true},
   {keys: ["PageDown", "."], word: "key_next_study", does: () => go(desk.study.after), always: true},

@@ -4,6 +4,7 @@ import {byId, el} from "./dom.js";
 import {listen, showHelp} from "./keys.js";
 import {get, post} from "./net.js";
 import {say, startShell} from "./shell.js";
+import {named} from "./sides.js";
 import {t} from "./words.js";
 
 const ROW = 34; // pixels, as in desk.css
@@ -44,7 +45,7 @@ function draw() {
   byId("count").textContent = t("count", {shown: found.shown, all: found.all});
   byId("rule").textContent = `${t("rule_training")} ${t(`rule_${found.selection}`)}`;
   byId("release").textContent = release
-    ? t("release_line", {release: release.hash.slice(0, 12), findings: release.findings.map((one) => one.meaning).join(", ")})
+    ? t("release_line", {release: release.hash.slice(0, 12), findings: release.findings.map(named).join("; ")})
     : t("no_release");
   byId("above").style.height = `${found.offset * ROW}px`;
   byId("below").style.height = `${Math.max(0, found.shown - found.offset - found.rows.length) * ROW}px`;
