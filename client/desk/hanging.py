@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -78,7 +79,7 @@ def _letters(cosines: Sequence[float]) -> str:
     return "".join(letter for _, letter in leaning)
 
 
-def _values(dataset: Dataset, keyword: str) -> list[object]:
+def _values(dataset: Dataset, keyword: str) -> list[Any]:
     try:
         found = dataset.get(keyword)
     except Exception:  # pydicom raises whatever a broken element made it trip over
@@ -86,7 +87,7 @@ def _values(dataset: Dataset, keyword: str) -> list[object]:
     return list(found) if found is not None and not isinstance(found, str) else []
 
 
-def _plane(dataset: Dataset, frame: int) -> list[object]:
+def _plane(dataset: Dataset, frame: int) -> list[Any]:
     """The plane of a frame of an enhanced image, from its own functional groups or those that all frames share."""
     for keyword, place in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
         try:
