@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from ..network.commands import node
-from . import auditing, export, intake, keeping, labels, proposals, quality, realtime, review, running
+from . import (
+    auditing,
+    export,
+    intake,
+    keeping,
+    labels,
+    proposals,
+    quality,
+    readers,
+    realtime,
+    review,
+    running,
+    training,
+)
 
 __all__ = [
     "auditing",
@@ -14,7 +27,9 @@ __all__ = [
     "node",
     "proposals",
     "quality",
+    "readers",
     "realtime",
     "review",
     "running",
+    "training",
 ]

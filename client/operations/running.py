@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import threading
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,15 @@ from ..store.vault import LOCK
 
 STATUS = "status.json"
 _SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Whose turn to take part in plans has come, by the site's rule: patients, and how many of them are unread, whom
+    every plan waits for."""
+
+    patients: int
+    unread: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,7 @@ class Status:
     release: str
     epsilon_cap: float
     left: float
+    turns: Turns
 
 
 def holder(store: Path) -> int | None:
@@ -68,10 +79,11 @@ def status(folder: Path) -> Status:
 
     running = holder(folder / "store")
     ledger = Ledger.open(folder / "ledger.sqlite")
-    figures, at = _left_by_the_running(folder) if running is not None else (None, "")
-    if figures is None:
+    left = left_by_the_running(folder) if running is not None else None
+    if left is None:
         with Store.open(folder / "store") as store:
-            figures, at = figures_of(folder, store), _now()
+            left = figures_of(folder, store), turns_of(folder, store), _now()
+    figures, turns, at = left
     settings = NetworkSettings(folder, open_node_key(folder / "store"))
     consortium = address = ""
     with suppress(SettingsError):
@@ -88,12 +100,26 @@ def status(folder: Path) -> Status:
         _current(folder),
         ledger.epsilon_cap,
         ledger.left(),
+        turns,
     )
 
 
 def figures_of(folder: Path, store: Store) -> Figures:
     """The figures of an open store, proposals counted of the release that proposes."""
     return store.figures(_current(folder) or None)
+
+
+def turns_of(folder: Path, store: Store) -> Turns:
+    """Of an open store, by what the release that proposes is asked about (without one: every image)."""
+    from ..propose import why_not_applicable
+    from ..releases import Releases
+
+    release = Releases(folder / "releases").current()
+    task = None if release is None else release.card.task
+    found = store.entering().entering(
+        datetime.now(UTC), lambda image: task is None or not why_not_applicable(task, image)
+    )
+    return Turns(len(found.patients), len(found.unread))
 
 
 def _current(folder: Path) -> str:
@@ -113,6 +139,8 @@ def lines(status: Status) -> list[str]:
         f"Node of {status.site}: {running}, {joined}, last contact {status.last_contact or 'never'}.",
         f"Stored: {figures.images} images of {figures.patients} patients; {figures.quarantined} files in quarantine.",
         f"Proposed: {figures.proposed} by release {status.release[:12] or 'none'}, reviewed: {figures.reviewed}.",
+        f"Plans: the turn of {status.turns.patients} patients has come"
+        + (f"; {status.turns.unread} are not read, and no plan is joined before." if status.turns.unread else "."),
         f"Privacy budget: epsilon {status.left:.4g} of {status.epsilon_cap:g} is left to new plans.",
         f"Figures of {status.figures_at}.",
     ]
@@ -123,6 +151,8 @@ class Reporting:
 
     def __init__(self, folder: Path, store: Store) -> None:
         self._folder, self._store = folder, store
+        self._turns: Turns | None = None
+        self._next = 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._report, name="status", daemon=True)
 
@@ -145,18 +175,28 @@ class Reporting:
 
         # A node that cannot say how it stands (a full disk) goes on.
         with suppress(OSError, NodeError):
-            said = {"at": _now(), "process": os.getpid(), "figures": asdict(figures_of(self._folder, self._store))}
+            figures = asdict(figures_of(self._folder, self._store))
+            said = {"at": _now(), "process": os.getpid(), "figures": figures, "turns": asdict(self._turned())}
             beside = self._folder / f".{STATUS}.new"
             beside.write_text(json.dumps(said), encoding="utf-8")
             beside.replace(self._folder / STATUS)
 
+    def _turned(self) -> Turns:
+        # Whose turn has come takes a look at every reading: no more than a twentieth of the time is spent on it.
+        began = time.monotonic()
+        if self._turns is None or began >= self._next:
+            self._turns = turns_of(self._folder, self._store)
+            self._next = began + 20.0 * (time.monotonic() - began)
+        return self._turns
 
-def _left_by_the_running(folder: Path) -> tuple[Figures | None, str]:
+
+def left_by_the_running(folder: Path) -> tuple[Figures, Turns, str] | None:
+    """What a running node left, and when (UTC, ISO 8601); None before it did."""
     try:
         said: dict[str, Any] = json.loads((folder / STATUS).read_bytes())
-        return Figures(**said["figures"]), str(said["at"])
+        return Figures(**said["figures"]), Turns(**said["turns"]), str(said["at"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None, ""
+        return None
 
 
 def _moment(path: Path) -> str:

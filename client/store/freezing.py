@@ -3,8 +3,8 @@
 Who takes part follows from the site's rule on whose turn has come (see entering): while an image of one of these
 patients is neither read nor set aside, nothing is frozen. Both sets are fixed in the same transaction, and a patient is
 in one of them or in neither, by whether they are held out at that moment. What the plan is charged for rests on this
-(see privacy.charges): a patient held out later is still trained on and never evaluated, one who is let go later is still
-evaluated and never trained on.
+(see privacy.charges): a patient held out later is still trained on and never evaluated, one who is let go later is
+still evaluated and never trained on.
 """
 
 from __future__ import annotations

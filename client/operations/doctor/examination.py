@@ -11,13 +11,13 @@ from ...audit_log import AuditLog
 from ...errors import NodeError
 from ...keys import NodeKey, key_path, open_node_key
 from ...policy import Policy
-from ..running import holder
+from ..running import Turns, holder, left_by_the_running, turns_of
 from .check import Check, attempted, failed, passed, skipped
 from .line import line
 from .machine import disk, memory, sandbox
 from .pacs import echoes
 
-_KEYED = ("store", "identity", "audit log")
+_KEYED = ("store", "readings", "identity", "audit log")
 
 
 def examine(folder: Path) -> list[Check]:
@@ -31,6 +31,7 @@ def examine(folder: Path) -> list[Check]:
     if made[-1].state == "passed":
         key = open_node_key(folder / "store")
         made.append(attempted("store", lambda: _store(folder)))
+        made.append(_readings(folder))
         made.append(attempted("identity", lambda: _identity(folder, key)))
         made.append(
             attempted("audit log", lambda: f"{AuditLog(folder / 'store', key).verify().entries} entries, whole")
@@ -85,6 +86,29 @@ def _store(folder: Path) -> str:
         head = store.verify()
         AuditLog(folder / "store", open_node_key(folder / "store")).verify(store.audit_head())
         return f"whole; {store.count()} images, {head.events} events"
+
+
+def _readings(folder: Path) -> Check:
+    """How many patients plans wait for. Not a fault of the machine, so never a failure."""
+    from ...store import Store
+
+    turns: Turns | None = None
+    try:
+        if holder(folder / "store") is not None:
+            turns = left[1] if (left := left_by_the_running(folder)) is not None else None
+        else:
+            with Store.open(folder / "store", audited=False) as store:
+                turns = turns_of(folder, store)
+    except (NodeError, OSError) as fault:
+        return skipped("readings", f"they cannot be counted: {fault}")
+    if turns is None:
+        return skipped("readings", "the node has only just started")
+    if turns.unread:
+        return skipped(
+            "readings",
+            f"{turns.unread} of {turns.patients} patients whose turn has come are not read: no plan is joined before",
+        )
+    return passed("readings", f"the turn of {turns.patients} patients to take part in plans has come; all are read")
 
 
 def _identity(folder: Path, key: NodeKey) -> str:

@@ -74,7 +74,19 @@ def test_a_node_that_is_well_passes_and_is_left_as_it_was(node: Path, door: Door
     checks = examine(node)
     assert all(check.state == "passed" for check in checks if check.name != "PACS"), lines(checks)
     assert set(by_name(checks)) == {
-        *("folder", "disk", "memory", "sandbox", "policy", "ledger", "key", "store", "identity", "audit log"),
+        *(
+            "folder",
+            "disk",
+            "memory",
+            "sandbox",
+            "policy",
+            "ledger",
+            "key",
+            "store",
+            "readings",
+            "identity",
+            "audit log",
+        ),
         *("dns", "proxy", "tls", "clock", "PACS"),
     }
     assert all(path.read_bytes() == content for path, content in before.items() if path.name != "store.db-wal")
