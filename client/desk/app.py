@@ -14,12 +14,16 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ...errors import MedquorumError
+from ..accounts.errors import AccountError, AccountRefusedError, SignInError, SlowDownError
 from ..disk import is_full
 from ..errors import AnnotationError, ConflictError, PixelError
+from .bodies import body
 from .doors import Door, Visitor
+from .faults import HiddenError, UnknownError
 from .guard import Guard, csrf
+from .lead_routes import lead_routes
 from .pages import PAGES
-from .room import HiddenError, ReadingRoom, UnknownError
+from .room import ReadingRoom
 from .rooms import Rooms
 from .ruled import RuledRoute, visitor_of
 from .saying import parsed
@@ -29,6 +33,17 @@ _LOG = logging.getLogger("medquorum.desk")
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
 _LONGEST_BODY = 1 << 20
 _MOST_ROWS = 200
+_STATUS: tuple[tuple[type[MedquorumError], int], ...] = (
+    (AnnotationError, 422),
+    (AccountError, 422),
+    (PixelError, 422),
+    (ConflictError, 409),
+    (AccountRefusedError, 409),
+    (SlowDownError, 429),
+    (SignInError, 403),
+    (HiddenError, 403),
+    (UnknownError, 404),
+)
 
 
 def desk_app(rooms: Rooms, door: Door, hosts: Sequence[str]) -> ASGIApp:
@@ -62,7 +77,8 @@ def desk_routes(rooms: Rooms, door: Door) -> list[RuledRoute]:
 
     async def about(request: Request) -> Response:
         plain = await run_in_threadpool(room(request).about)
-        return JSONResponse({**plain, "accounts": door.accounts, "csrf": csrf(request.cookies[door.cookie.name])})
+        way_in = {"accounts": door.accounts, "provider": door.provider}
+        return JSONResponse({**plain, **way_in, "csrf": csrf(request.cookies[door.cookie.name])})
 
     async def worklist(request: Request) -> Response:
         offset, limit = _whole(request, "offset", 0), min(_MOST_ROWS, _whole(request, "limit", 50))
@@ -72,9 +88,9 @@ def desk_routes(rooms: Rooms, door: Door) -> list[RuledRoute]:
         return JSONResponse(await run_in_threadpool(room(request).quarantine))
 
     async def study(request: Request) -> Response:
-        first = request.query_params.get("first") == "1"
+        first, revealed = (request.query_params.get(name) == "1" for name in ("first", "reveal"))
         study = request.path_params["study"]
-        found = await run_in_threadpool(room(request).study, study, _query(request), first)
+        found = await run_in_threadpool(room(request).study, study, _query(request), first, revealed)
         await run_in_threadpool(rooms.opened, visitor_of(request), study)
         return JSONResponse(found)
 
@@ -92,17 +108,14 @@ def desk_routes(rooms: Rooms, door: Door) -> list[RuledRoute]:
         return _binary(await run_in_threadpool(room(request).heatmap, image, request.path_params["finding"]))
 
     async def say(request: Request) -> Response:
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > _LONGEST_BODY:
-                raise AnnotationError("an action of more than a megabyte", fix="load the page again")
-        return JSONResponse(await run_in_threadpool(room(request).say, parsed(body)))
+        action = parsed(await body(request, _LONGEST_BODY))
+        return JSONResponse(await run_in_threadpool(room(request).say, action))
 
     return [
         RuledRoute("/", _page("worklist.html"), "reader"),
         RuledRoute("/study", _page("study.html"), "reader"),
         RuledRoute("/quarantine", _page("quarantine.html"), "reader"),
+        RuledRoute("/adjudication", _page("adjudication.html"), "reader"),
         RuledRoute("/leave", leave, "reader", ["POST"]),
         RuledRoute("/static/{name}", static, "nobody"),
         RuledRoute("/api/about", about, "reader"),
@@ -112,6 +125,7 @@ def desk_routes(rooms: Rooms, door: Door) -> list[RuledRoute]:
         RuledRoute("/api/image/{image}/{frame:int}", image, "reader"),
         RuledRoute("/api/heatmap/{image}/{finding}", heatmap, "reader"),
         RuledRoute("/api/say", say, "reader", ["POST"]),
+        *lead_routes(rooms),
         *door.routes(),
     ]
 
@@ -148,11 +162,13 @@ def _said(request: Request, fault: Exception) -> Response:
     """A fault of ours as the page shows it. Above 499, the same action may succeed later, and the page keeps it."""
     assert isinstance(fault, MedquorumError)
     full = is_full(fault)
-    kinds = ((AnnotationError, 422), (PixelError, 422), (ConflictError, 409), (HiddenError, 403), (UnknownError, 404))
-    status = 507 if full else next((status for kind, status in kinds if isinstance(fault, kind)), 503)
+    status = 507 if full else next((status for kind, status in _STATUS if isinstance(fault, kind)), 503)
     if status in (503, 507):
         _LOG.error("%s", fault)
-    return JSONResponse({"error": fault.what, "fix": fault.fix, "full": full}, status)
+    plain = {"error": fault.what, "fix": fault.fix, "full": full}
+    if isinstance(fault, SlowDownError):
+        return JSONResponse({**plain, "seconds": fault.seconds}, status, {"retry-after": str(fault.seconds)})
+    return JSONResponse(plain, status)
 
 
 def _refused(request: Request, fault: Exception) -> Response:

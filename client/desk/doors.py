@@ -48,12 +48,14 @@ class Cookie:
 
 class Door(Protocol):
     """A way in. open_paths: what is answered without a session. crossed_paths: those of them to which a link on another
-    site may lead. accounts: whether it is people who sign in, rather than a browser that was let in."""
+    site may lead. accounts: whether it is people who sign in, rather than a browser that was let in; provider: whether
+    they do so with the hospital's identity provider."""
 
     cookie: Cookie
     open_paths: tuple[str, ...]
     crossed_paths: tuple[str, ...]
     accounts: bool
+    provider: bool
 
     def visitor(self, secret: str) -> Visitor | None:
         """Who is behind a session's secret; None when it opens nothing (any more)."""

@@ -111,4 +111,5 @@ class Guard:
         said = request.headers.get(CSRF_HEADER, "").encode("utf-8", "replace")
         if word and hmac.compare_digest(said, word.encode()) and origin in (None, *self._origins):
             return None
-        return JSONResponse({"error": "this change did not come from the page itself"}, 403)
+        # "word": the page may ask for its word anew, as after signing in again in another window.
+        return JSONResponse({"error": "this change did not come from the page itself", "word": True}, 403)

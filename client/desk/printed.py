@@ -18,9 +18,10 @@ class PrintedDoor:
 
     # Not Secure: the page is served over HTTP, which does not leave the machine.
     cookie = Cookie("medquorum_desk", secure=False, lifetime=LIFETIME)
-    open_paths = ("/enter",)
-    crossed_paths = ()
+    open_paths: tuple[str, ...] = ("/enter",)
+    crossed_paths: tuple[str, ...] = ()
     accounts = False
+    provider = False
 
     def __init__(self, sessions: Sessions, reader: str) -> None:
         self._sessions = sessions

@@ -1,54 +1,61 @@
-"""Serving the desk on this machine alone: one listener on 127.0.0.1, by itself or beside a resident node."""
+"""Serving the desk: on this machine alone, or on the LAN; by itself or beside a resident node."""
 
 from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from ..audit_log import this_user
-from ..errors import NodeError
 from ..releases import Releases
 from ..store import Store
 from .app import desk_app
+from .doors import Door
+from .exposure import Exposure, ExposureError, host_and_port, listener, tls
 from .printed import PrintedDoor
 from .rooms import Rooms
 from .sessions import Sessions
+
+if TYPE_CHECKING:
+    from ..accounts.book import Book
 
 HOST = "127.0.0.1"
 PORT = 8787
 
 
-class DeskServer:
-    """The desk of one reader over a node's open store. port: 0 takes any that is free."""
+class Serving(ABC):
+    """A desk on a listener. context: TLS; None: plain, which is for this machine alone."""
 
-    def __init__(self, store: Store, releases: Releases, folder: Path, reader: str, port: int = PORT) -> None:
-        self._socket = _listen(port)
-        self.port = int(self._socket.getsockname()[1])
-        self._rooms = Rooms(store, releases)
-        self._sessions = Sessions(folder / "desk.sessions", reader)
-        hosts = [f"{name}:{self.port}" for name in (HOST, "localhost")]
+    def __init__(
+        self, rooms: Rooms, door: Door, hosts: list[str], where: socket.socket, context: ssl.SSLContext | None = None
+    ) -> None:
+        self._rooms = rooms
+        self._socket = where
+        self.port = int(where.getsockname()[1])
         self._server = uvicorn.Server(
             uvicorn.Config(
-                desk_app(self._rooms, PrintedDoor(self._sessions, reader), hosts),
+                desk_app(rooms, door, hosts),
                 access_log=False,
                 log_level="warning",
                 server_header=False,
                 proxy_headers=False,
                 lifespan="off",
                 timeout_graceful_shutdown=3,
+                ssl_context_factory=None if context is None else lambda *_: context,
             )
         )
         self._thread: threading.Thread | None = None
 
-    def address(self) -> str:
-        """An address that opens the desk once."""
-        return f"http://{HOST}:{self.port}/enter?token={self._sessions.token()}"
+    @abstractmethod
+    def announcement(self) -> str:
+        """What is printed once the pages are served."""
 
     def prepare(self) -> None:
         """Read the worklist, so that the first page does not wait for it."""
@@ -75,33 +82,85 @@ class DeskServer:
             self._thread.join()
         self._socket.close()
 
-
-@contextmanager
-def served_beside(store: Store, releases: Releases, folder: Path, port: int) -> Generator[DeskServer, None, None]:
-    """The desk of this machine's user beside other work with the store, for as long as the block runs."""
-    server = DeskServer(store, releases, folder, this_user(), port)
-    server.prepare()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    @contextmanager
+    def beside(self) -> Generator[Serving]:
+        """Serve beside other work for as long as the block runs."""
+        self.prepare()
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
 
 
-def announcement(address: str) -> str:
-    """What is printed once the pages are served."""
-    return f"Open this address in a browser on this machine; it works once:\n\n    {address}\n"
+class DeskServer(Serving):
+    """The desk of one reader on this machine over a node's open store. port: 0 takes any that is free."""
+
+    def __init__(self, store: Store, releases: Releases, folder: Path, reader: str, port: int = PORT) -> None:
+        where = listener(HOST, port, "--port")
+        self._sessions = Sessions(folder / "desk.sessions", reader)
+        hosts = [f"{name}:{where.getsockname()[1]}" for name in (HOST, "localhost")]
+        super().__init__(Rooms(store, releases), PrintedDoor(self._sessions, reader), hosts, where)
+
+    def address(self) -> str:
+        """An address that opens the desk once."""
+        return f"http://{HOST}:{self.port}/enter?token={self._sessions.token()}"
+
+    def announcement(self) -> str:
+        """An address that opens the desk once, in words."""
+        return f"Open this address in a browser on this machine; it works once:\n\n    {self.address()}\n"
 
 
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen(64)
-    except OSError as fault:
-        listener.close()
-        raise NodeError(
-            f"port {port} cannot be listened on ({fault.strerror})", where=HOST, fix="give another with --port"
-        ) from fault
-    return listener
+class LanServer(Serving):
+    """The desk on the hospital's LAN over a node's open store, for whoever has an account.
+
+    Raises ExposureError when there is no certificate, no account, or no way to listen.
+    """
+
+    def __init__(self, store: Store, releases: Releases, folder: Path, exposure: Exposure) -> None:
+        from ..accounts.book import Book
+
+        context = tls(exposure)
+        book = Book(folder)
+        door = people(book, store, exposure)
+        where = listener(*host_and_port(exposure.listen), "--listen")
+        hosts = exposure.hosts(int(where.getsockname()[1]))
+        self.addresses = [f"https://{host}/" for host in hosts]
+        self._book = book
+        super().__init__(Rooms(store, releases), door, hosts, where, context)
+
+    def announcement(self) -> str:
+        """Where the desk is, in words."""
+        return f"Readers with an account open {' or '.join(self.addresses)}\n"
+
+    def stop(self) -> None:
+        """Also close the accounts' file."""
+        super().stop()
+        self._book.close()
+
+
+def people(book: Book, store: Store, exposure: Exposure) -> Door:
+    """The way in for people: by passwords, or by the hospital's identity provider where its settings are given."""
+    from ..accounts.administration import Administration
+    from ..accounts.signing_in import SigningIn
+    from .people import PeopleWithPasswords
+
+    administration = Administration(book, store.trail)
+    if not administration.all():
+        raise ExposureError(
+            "nobody has an account yet",
+            where=exposure.listen,
+            fix="make the first one: medquorum node reader add NAME --role admin",
+        )
+    signing_in = SigningIn(book, store.trail, (store.setting("site"),))
+    signing_in.prepare()
+    return PeopleWithPasswords(signing_in, administration)
+
+
+def serving(
+    store: Store, releases: Releases, folder: Path, reader: str, port: int, exposure: Exposure | None
+) -> Serving:
+    """The desk as asked: on the LAN with an exposure, else for one reader on this machine."""
+    if exposure is not None:
+        return LanServer(store, releases, folder, exposure)
+    return DeskServer(store, releases, folder, reader, port)

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 node = typer.Typer(help="Run a hospital's node.", no_args_is_help=True)
 
+ReviewListen = Annotated[
+    str, typer.Option(metavar="ADDRESS:PORT", help="Serve the review page on the LAN, to readers with accounts.")
+]
+ReviewNames = Annotated[
+    list[str] | None, typer.Option(help="What browsers on the LAN call this machine; may be repeated.")
+]
+ReviewCertificate = Annotated[Path | None, typer.Option(help="The certificate for that name (PEM).")]
+ReviewKey = Annotated[Path | None, typer.Option(help="The certificate's private key (PEM, mode 0600).")]
+ReviewOidc = Annotated[
+    Path | None, typer.Option(help="Settings of the hospital's identity provider (TOML), instead of passwords.")
+]
 Folder = Annotated[Path, typer.Option("--folder", help="The node's folder.", envvar="MEDQUORUM_NODE")]
 
 
@@ -147,10 +158,17 @@ def run(
     review: Annotated[
         int, typer.Option(metavar="PORT", help="Also serve the review page here; see medquorum node review.")
     ] = 0,
+    review_listen: ReviewListen = "",
+    review_name: ReviewNames = None,
+    review_certificate: ReviewCertificate = None,
+    review_key: ReviewKey = None,
+    review_oidc: ReviewOidc = None,
 ) -> None:
     """Stay connected to the coordinator and answer its messages, until stopped by a signal."""
     from ..answering import reply
-    from ..desk.serving import announcement, served_beside
+    from ..audit_log import this_user
+    from ..desk.exposure import exposure_of
+    from ..desk.serving import serving as desk_serving
     from ..intake.drain import Draining
     from ..intake.opening import open_gate
     from ..intake.settings import IntakeSettings
@@ -172,6 +190,7 @@ def run(
     with Node.open(folder) as probe:
         minimum = max(3, probe.policy.minimum_quorum)
     trust = settings.trust()
+    exposure = exposure_of(review_listen, review_name, review_certificate, review_key, review_oidc)
     with Node.open(folder, side=secure_side(trust.identity, settings.roster, minimum), trust=trust) as opened:
         resident = Resident(transport, lambda message: reply(opened, message))
         for ending in (signal.SIGTERM, signal.SIGINT):
@@ -183,10 +202,12 @@ def run(
             Draining(opened.store, spool_of(folder), gate),
             Proposing(opened.store, opened.releases),
             serving(folder, gate, lambda: nullcontext(opened.store), realtime, ()) if realtime else nullcontext(),
-            served_beside(opened.store, opened.releases, folder, review) if review else nullcontext() as desk,
+            desk_serving(opened.store, opened.releases, folder, this_user(), review, exposure).beside()
+            if review or exposure
+            else nullcontext() as desk,
         ):
             if desk is not None:
-                _say(announcement(desk.address()))
+                _say(desk.announcement())
             resident.run()
 
 

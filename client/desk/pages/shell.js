@@ -54,6 +54,7 @@ export async function startShell(changed, saved) {
   who();
   accounts = found.accounts;
   for (const link of document.querySelectorAll(".with-accounts")) link.hidden = !accounts;
+  for (const link of document.querySelectorAll(".for-leads")) link.hidden = !found.lead;
   startQueue(found.reader, (next) => {
     state = next;
     saveState();
@@ -62,6 +63,11 @@ export async function startShell(changed, saved) {
     saved(action, answer, here);
   });
   return found;
+}
+
+// Say what went wrong; to who is no lead, how one becomes one.
+export function needsLead(fault) {
+  say(fault.status === 403 ? t("lead_only") : fault.message, fault.status === 403 ? "warning" : "fault");
 }
 
 // One line for the reader, read out by screen readers; kind: "note", "warning" or "fault".
