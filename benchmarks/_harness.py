@@ -12,7 +12,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -107,13 +107,26 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def main(name: str, about: str, measure: Callable[[bool], Sequence[Cell]], notes: Sequence[str] = ()) -> None:
-    """Parse --quick and --json, measure, print. `notes` say what the figures include, and are printed with them."""
+def main(
+    name: str,
+    about: str,
+    measure: Callable[[bool], Sequence[Cell]] | Mapping[str, Callable[[bool], Sequence[Cell]]],
+    notes: Sequence[str] = (),
+) -> None:
+    """Parse --quick and --json, measure, print. `notes` say what the figures include, and are printed with them.
+
+    Where `measure` is a mapping of parts, all are measured in order, or with --part NAME only those named.
+    """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="fewer images and runs; for checking that it works")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if isinstance(measure, Mapping):
+        parser.add_argument("--part", action="append", choices=list(measure), help="only this; may be repeated")
     options = parser.parse_args()
-    cells = measure(options.quick)
+    if isinstance(measure, Mapping):
+        cells = [cell for part in options.part or measure for cell in measure[part](options.quick)]
+    else:
+        cells = measure(options.quick)
     facts = machine()
     if options.json:
         print(json.dumps({"name": name, "machine": facts, "cells": [asdict(cell) for cell in cells], "notes": notes}))

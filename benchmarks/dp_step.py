@@ -14,13 +14,15 @@ import gc
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from _harness import Cell, compare, cores, main, say
+from _sides import Holding, Noting
 from opacus.grad_sample import (
     GradSampleModule,
     GradSampleModuleExpandedWeights,
@@ -32,7 +34,7 @@ from torch.nn import functional as F
 
 from medquorum.models.head import RegionHead
 from medquorum.models.resnet import ResNet18
-from medquorum.privacy.clipping import MARGIN, PatientRows, hooked, trainable
+from medquorum.privacy.clipping import MARGIN, ClippedSum, PatientRows, hooked, trainable
 from medquorum.privacy.noise import gaussian
 from medquorum.privacy.randomness import SecureRandomness
 
@@ -41,16 +43,20 @@ OPACUS = ("hooks", "ghost", "ew", "functorch")
 NOTES = [
     "time: one clipped sum (plain: one gradient) from images in memory, divided by the images; no noise, no update; "
     "timing the ways that a layer can go, once in a process, is not included",
+    "in one float64 vector: ours in the form that noise is added in; otherwise the sum is one single-precision tensor "
+    "for each parameter, as plain training's gradient is",
     "memory: the most resident memory that one step needs beyond what is there before it",
     "error: of the clipped sum, beside float64 gradients one image at a time, relative to the sum's norm; the clip is "
     "the median norm, so that half of the images are clipped",
+    "error on the same sides of all kinks: beside float64 gradients where every ReLU and max-pooling decides as in the "
+    "single-precision pass",
     "spread: smallest and largest ratio of the pairs of runs",
 ]
 
 # Channels that EfficientNet-Lite0 gives at strides 8, 16 and 32, together.
 _FEATURES = 472
 
-Step = Callable[[], Tensor]
+Step = Callable[[], object]
 
 
 class SmallCNN(nn.Sequential):
@@ -98,43 +104,52 @@ class Subject:
         self.labels = torch.randint(10, (batch,))
         self.rows = PatientRows(np.arange(batch), np.arange(batch + 1))
         self.values = sum(p.numel() for p in self.net.parameters())
-        self.gradients = self._reference()
+        self.gradients = torch.stack(list(self._by_image()))
         self.clip = float(self.gradients.norm(dim=1).median())
 
     def losses(self, rows: Tensor) -> Tensor:
         return F.cross_entropy(self.net(self.images[rows]), self.labels[rows], reduction="none")
 
-    def _reference(self) -> Tensor:
-        """Each image's gradient (B, values) in float64, one image at a time."""
-        net = copy.deepcopy(self.net).double()
-        gradients: list[Tensor] = []
+    def _by_image(self, sides: Sequence[Tensor] = ()) -> Iterator[Tensor]:
+        """Each image's gradient (values,) in float64, one image at a time; with the noted sides of kinks, if given."""
+        net = copy.deepcopy(self.bare).double()
         for row in range(self.batch):
             net.zero_grad()
-            output = net(self.images[row : row + 1].double())
+            with Holding(sides, row) if sides else nullcontext():
+                output = net(self.images[row : row + 1].double())
             F.cross_entropy(output, self.labels[row : row + 1]).backward()
-            gradients.append(_flat(net, {n: p.grad for n, p in net.named_parameters()}))
-        return torch.stack(gradients)
+            yield _flat(net, {n: p.grad for n, p in net.named_parameters()})
 
-    def error(self, found: Tensor, clip: float) -> float:
-        norms = self.gradients.norm(dim=1)
-        expected = (clip / norms).clamp(max=1.0) @ self.gradients
-        return float((found.double() - expected).norm() / expected.norm())
+    def clipped(self, clip: float) -> Tensor:
+        """The clipped sum in float64."""
+        return (clip / self.gradients.norm(dim=1)).clamp(max=1.0) @ self.gradients
 
-    def plain(self) -> Tensor:
+    def clipped_on(self, sides: Sequence[Tensor], clip: float) -> Tensor:
+        """The same on the noted sides of all kinks."""
+        return self._total(gradient * (clip / gradient.norm()).clamp(max=1.0) for gradient in self._by_image(sides))
+
+    def mean_on(self, sides: Sequence[Tensor]) -> Tensor:
+        return self._total(gradient / self.batch for gradient in self._by_image(sides))
+
+    def _total(self, gradients: Iterable[Tensor]) -> Tensor:
+        total = torch.zeros(self.values, dtype=torch.float64)
+        for gradient in gradients:
+            total += gradient
+        return total
+
+    def plain(self) -> None:
         """The mean gradient without privacy."""
         F.cross_entropy(self.bare(self.images[torch.arange(self.batch)]), self.labels).backward()
         self.bare.zero_grad()  # at the end, so that the memory of the gradients counts as the step's
-        return torch.zeros(0)
 
-    def plain_error(self) -> float:
-        """What single precision alone costs: plain training's gradient beside float64."""
+    def plain_gradient(self) -> Tensor:
+        """The same, kept: what single precision alone costs shows in it."""
         F.cross_entropy(self.bare(self.images), self.labels).backward()
         found = _flat(self.bare, {n: p.grad for n, p in self.bare.named_parameters()})
         self.bare.zero_grad()
-        expected = self.gradients.mean(dim=0)
-        return float((found.double() - expected).norm() / expected.norm())
+        return found
 
-    def opacus(self, way: str) -> Step:
+    def opacus(self, way: str) -> Callable[[], Tensor]:
         """One clipped sum by Opacus, on a copy of the network."""
         net = copy.deepcopy(self.bare)
         ghost = way == "ghost"
@@ -176,6 +191,11 @@ class Subject:
         return step
 
 
+def error(found: Tensor, expected: Tensor) -> float:
+    """The relative error of a sum."""
+    return float((found.double() - expected).norm() / expected.norm())
+
+
 def _flat(net: nn.Module, gradients: dict[str, Tensor | None]) -> Tensor:
     """In sorted-name order, as ours comes."""
     found = [gradients[name] for name in trainable(net)]
@@ -215,14 +235,13 @@ def _resident(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def subjects(quick: bool) -> list[Callable[[], Subject]]:
-    images = (16, 8, 2, 16) if quick else (64, 32, 8, 64)
-    return [
-        lambda: Subject("small CNN at 64 px", SmallCNN, images[0], (1, 64, 64)),
-        lambda: Subject("ResNet-18 with GroupNorm at 64 px", Classifier, images[1], (1, 64, 64)),
-        lambda: Subject("ResNet-18 with GroupNorm at 224 px", Classifier, images[2], (1, 224, 224)),
-        lambda: Subject("head on a frozen backbone's features", Head, images[3], (_FEATURES, 12, 12)),
-    ]
+# By the name of its part: the network, what it is, its images (in a quick run), and the shape of one.
+SUBJECTS: dict[str, tuple[str, Callable[[], nn.Module], tuple[int, int], tuple[int, ...]]] = {
+    "small": ("small CNN at 64 px", SmallCNN, (64, 16), (1, 64, 64)),
+    "resnet64": ("ResNet-18 with GroupNorm at 64 px", Classifier, (32, 8), (1, 64, 64)),
+    "resnet224": ("ResNet-18 with GroupNorm at 224 px", Classifier, (8, 2), (1, 224, 224)),
+    "head": ("head on a frozen backbone's features", Head, (64, 16), (_FEATURES, 12, 12)),
+}
 
 
 def cells_of(subject: Subject, threads: int, runs: int, ways: Sequence[str]) -> list[Cell]:
@@ -232,18 +251,31 @@ def cells_of(subject: Subject, threads: int, runs: int, ways: Sequence[str]) -> 
     with ExitStack() as stack:
         engine = stack.enter_context(hooked(subject.net, subject.losses, subject.batch))
 
-        def ours() -> Tensor:
-            return torch.from_numpy(engine.clipped_sum(subject.rows, subject.clip).total)
+        def ours() -> ClippedSum:
+            return engine.clipped_sum(subject.rows, subject.clip)
 
-        error = subject.error(ours(), subject.clip * (1.0 - MARGIN))
+        def vector() -> Tensor:
+            return torch.from_numpy(ours().total)
+
+        clip = subject.clip * (1.0 - MARGIN)
+        mine = error(vector(), subject.clipped(clip))
         found.append(_time(name, subject, ours, subject.plain, PLAIN, runs))
         found.append(_memory(name, ours, subject.plain, PLAIN, runs))
-        found.append(_error(name, error, subject.plain_error(), PLAIN))
+        found.append(_error(f"{name}: error", mine, error(subject.plain_gradient(), subject.gradients.mean(dim=0))))
+        found.append(_time(f"{name}, in one float64 vector", subject, vector, subject.plain, PLAIN, runs))
+        found.append(_memory(f"{name}, in one float64 vector", vector, subject.plain, PLAIN, runs))
+        with Noting() as sides_of_ours:
+            total = vector()
+        with Noting() as sides_of_plain:
+            gradient = subject.plain_gradient()
+        held = error(total, subject.clipped_on(sides_of_ours.sides, clip))
+        theirs = error(gradient, subject.mean_on(sides_of_plain.sides))
+        found.append(_error(f"{name}: error on the same sides of all kinks", held, theirs))
         for way in ways:
             label = f"Opacus, {way}"
             try:
                 step = subject.opacus(way)
-                theirs = subject.error(step(), subject.clip)
+                theirs = error(step(), subject.clipped(subject.clip))
                 found.append(_time(name, subject, ours, step, label, min(runs, 3)))
                 found.append(_memory(name, ours, step, label, 1))
             except Exception as fault:
@@ -251,14 +283,14 @@ def cells_of(subject: Subject, threads: int, runs: int, ways: Sequence[str]) -> 
                 say(reason)
                 NOTES.append(reason)
                 continue
-            found.append(_error(name, error, theirs, label))
+            found.append(_error(f"{name}: error", mine, theirs, label))
     return found
 
 
-def _error(name: str, ours: float, theirs: float, label: str) -> Cell:
+def _error(case: str, ours: float, theirs: float, label: str = PLAIN) -> Cell:
     ratio = ours / theirs if theirs else math.inf
-    say(f"{name}: error {ours:.2g} against {theirs:.2g} by {label}")
-    return Cell(f"{name}: error", ours, theirs, label, "relative error", ratio, 1, (ratio, ratio))
+    say(f"{case} {ours:.2g} against {theirs:.2g} by {label}")
+    return Cell(case, ours, theirs, label, "relative error", ratio, 1, (ratio, ratio))
 
 
 def _time(name: str, subject: Subject, ours: Step, theirs: Step, label: str, runs: int) -> Cell:
@@ -288,18 +320,27 @@ def noise_cell(values: int, runs: int) -> Cell:
     )
 
 
-def measure(quick: bool) -> Sequence[Cell]:
+def noise(quick: bool) -> Sequence[Cell]:
+    return [noise_cell(100_000 if quick else 11_000_000, 1 if quick else 7)]
+
+
+def network(part: str, threads: int, quick: bool) -> Sequence[Cell]:
+    if quick and threads > 1:
+        return []
     warnings.filterwarnings("ignore")
-    runs = 1 if quick else 7
-    found = [noise_cell(100_000 if quick else 11_000_000, runs)]
-    for threads in (1,) if quick else sorted({1, min(2, cores())}):
-        torch.set_num_threads(threads)
-        for make in subjects(quick):
-            subject = make()
-            large = quick and subject.values > 1_000_000
-            found += cells_of(subject, threads, runs, OPACUS[:1] if large else OPACUS)
-    return found
+    torch.set_num_threads(threads)
+    name, net, batch, shape = SUBJECTS[part]
+    subject = Subject(name, net, batch[quick], shape)
+    large = quick and subject.values > 1_000_000
+    return cells_of(subject, threads, 1 if quick else 7, OPACUS[:1] if large else OPACUS)
+
+
+PARTS: dict[str, Callable[[bool], Sequence[Cell]]] = {"noise": noise} | {
+    f"{part}-{threads}": partial(network, part, threads)
+    for threads in sorted({1, min(2, cores())})
+    for part in SUBJECTS
+}
 
 
 if __name__ == "__main__":
-    main("dp_step", (__doc__ or "").splitlines()[0], measure, NOTES)
+    main("dp_step", (__doc__ or "").splitlines()[0], PARTS, NOTES)

@@ -44,7 +44,7 @@ def contribution(total: ClippedSum, limit: float, lattice: Lattice, source: Rand
         raise UnaccountableError(
             f"a sum clipped to {total.sensitivity:g} does not fit a lattice made for {lattice.clip:g}"
         )
-    return rounded(total.total, limit, lattice.step, source) + integer_gaussian(total.total.size, lattice.share, source)
+    return rounded(total.total, limit, lattice.step, source) + integer_gaussian(total.size, lattice.share, source)
 
 
 def rounded(values: Vector, limit: float, step: float, source: Randomness) -> Vector:

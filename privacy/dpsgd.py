@@ -118,7 +118,7 @@ def noised_gradient(total: ClippedSum, nominal: int, terms: PrivacyTerms, source
     how many were sampled shows.
     """
     std = terms.noise_multiplier * total.sensitivity
-    step = lattice_step(total.sensitivity, std, total.total.size)
+    step = lattice_step(total.sensitivity, std, total.size)
     return add_gaussian(total.total, std, step, source) / (nominal * terms.sampling_rate)
 
 

@@ -50,10 +50,7 @@ class ExactGradients:
         got a gradient from elsewhere than its own layer.
         """
         scales(torch.zeros(0), clip, normalised)  # refuses a clip that bounds nothing, even of an empty batch
-        # From numpy, which asks for large pages: for millions of values a third of torch's time to write them.
-        total = torch.from_numpy(np.empty(self.size))
-        places = dict(zip(self._parameters, total.split([p.numel() for p in self._parameters.values()]), strict=True))
-        written: set[str] = set()
+        parts: dict[str, Tensor] = {}
         for first, last in batch.groups(self._images_at_once):
             tape = self._gradients(*batch.group(first, last))
             squares = tape.squares(self._rules)
@@ -62,17 +59,18 @@ class ExactGradients:
             norms = torch.stack([each.cpu() for each in squares.values()]).sum(dim=0).sqrt()
             scale = scales(norms, clip, normalised)
             for name in squares:
-                part = tape.weighted(name, scale.to(self._parameters[name].device), self._rules)
+                part = tape.weighted(name, scale.to(self._parameters[name].device), self._rules).cpu()
                 tape.drop(name)
-                # Touched once where it can be: for millions of values, writing zeros first would be felt.
-                if name in written:
-                    places[name] += part.cpu()
-                else:
-                    places[name].copy_(part)
-                    written.add(name)
-        for name in self._parameters.keys() - written:
-            places[name].zero_()
-        return ClippedSum(total.numpy(), clip, len(batch))
+                # One micro-batch's sum stays as it is, so that plain training's memory is enough for it.
+                parts[name] = parts[name].double().add_(part) if name in parts else part
+        return ClippedSum(
+            tuple(
+                parts[name].numpy() if name in parts else np.zeros(parameter.numel())
+                for name, parameter in self._parameters.items()
+            ),
+            clip,
+            len(batch),
+        )
 
     def _gradients(self, rows: Tensor, weights: Tensor, counts: Tensor) -> Tape:
         """The gradients of some patients. One who has more rows than fit at once is alone here."""

@@ -94,7 +94,7 @@ class OpacusGradients:
                 gradients = [part[finite] for part in gradients]
                 scale = scale[finite]
             total += torch.cat([scale @ part.double() for part in gradients]).cpu()
-        return ClippedSum(total.numpy(), clip, len(batch))
+        return ClippedSum((total.numpy(),), clip, len(batch))
 
     def _patients(self, rows: Tensor, weights: Tensor, counts: Tensor) -> list[Tensor]:
         """Gradients of some patients, one (patients, values) tensor per parameter."""

@@ -94,12 +94,15 @@ class Tape:
         self.leaves.clear()
 
     def squares(self, rules: dict[str, Rule]) -> dict[str, Tensor]:
-        """(patients,) float64 for each parameter that got a gradient: the squared norms of the patients' gradients."""
-        squares = {name: later.squares for name, later in self.later.items()}
+        """(patients,) float64 for each parameter that got a gradient: the squared norms of the patients' gradients.
+
+        Those whose gradients are kept come first: summed first, they leave their room to the sums of the others.
+        """
+        squares: dict[str, Tensor] = {}
         for name, gradients in self.kept.items():
             rule = rules.get(name)
             squares[name] = squared_norms(gradients) if rule is None else rule.squares(gradients)
-        return squares
+        return squares | {name: later.squares for name, later in self.later.items()}
 
     def drop(self, name: str) -> None:
         """Let go of what was left of parameter `name`, once it is summed."""

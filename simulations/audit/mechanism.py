@@ -137,7 +137,7 @@ class _Step:
         module = release.network().trainable()
         self._start = to_vector(module).numpy().astype("<f4").tobytes()
         self._size = self._bench.length
-        self._total = ClippedSum(np.zeros(self._size), plan.privacy.clip, 0)
+        self._total = ClippedSum((np.zeros(self._size),), plan.privacy.clip, 0)
         if plan.privacy.mode != "none":
             self._total = _clipped(module, plan, rows)
 
@@ -163,7 +163,7 @@ class _Step:
     def _opened(self, moved: Vector, source: Randomness) -> Vector:
         plan = self._plan
         unit = lattice.lattice(plan, self._size)
-        nothing = ClippedSum(np.zeros(self._size), plan.privacy.clip, 0)
+        nothing = ClippedSum((np.zeros(self._size),), plan.privacy.clip, 0)
         for _ in range(plan.quorum - plan.privacy.colluding - 1):
             limit = lattice.limit(plan, plan.sites[0].name)
             moved = moved + distributed.contribution(nothing, limit, unit, source)

@@ -125,7 +125,7 @@ def _sum_of_noise(plan: Plan, round: int, size: int) -> np.ndarray:
     from medquorum.privacy.clipping import ClippedSum
 
     unit = lattice(plan, size, round)
-    nothing = ClippedSum(np.zeros(size), plan.clip(round - 1), 0)
+    nothing = ClippedSum((np.zeros(size),), plan.clip(round - 1), 0)
     return np.sum(
         [
             contribution(nothing, limit(plan, name, round), unit, SeededRandomness(4, name, round)).astype(np.float64)
@@ -157,7 +157,7 @@ def test_a_sum_of_an_earlier_rounds_clip_does_not_fit_a_later_lattice() -> None:
     from medquorum.privacy.errors import UnaccountableError
 
     plan = _plan()
-    early = ClippedSum(np.zeros(10), plan.clip(0), 0)
+    early = ClippedSum((np.zeros(10),), plan.clip(0), 0)
     with pytest.raises(UnaccountableError, match="does not fit"):
         contribution(early, limit(plan, "a", 10), lattice(plan, 10, 10), SeededRandomness(1))
 

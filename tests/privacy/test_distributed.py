@@ -44,7 +44,7 @@ UNIT = lattice(PLAN, LENGTH)
 
 def test_a_larger_clip_than_the_lattices_is_refused() -> None:
     with pytest.raises(UnaccountableError, match="does not fit"):
-        contribution(ClippedSum(np.zeros(LENGTH), 0.6, 1), 1.0, UNIT, SeededRandomness(1))
+        contribution(ClippedSum((np.zeros(LENGTH),), 0.6, 1), 1.0, UNIT, SeededRandomness(1))
 
 
 # Training

@@ -52,7 +52,7 @@ def contributions(values: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """`values` from every site, each under its own share of the noise."""
     return {
         name: contribution(
-            ClippedSum(values, PLAN.privacy.clip, 1), limit(PLAN, name), UNIT, SeededRandomness(seed, name)
+            ClippedSum((values,), PLAN.privacy.clip, 1), limit(PLAN, name), UNIT, SeededRandomness(seed, name)
         )
         for name in NAMES
     }
