@@ -83,9 +83,9 @@ class DeskIndex:
             again=any(self.again(image) for image in asked),
         )
 
-    def again(self, image: str) -> bool:
-        """Whether this reader is asked to look at an image again."""
-        return any(sent.asks(self._reader) for sent in self._log.waiting(image))
+    def again(self, image: str) -> list[int]:
+        """The frames of an image at which this reader is asked to look again."""
+        return sorted({sent.frame for sent in self._log.waiting(image) if sent.asks(self._reader)})
 
     def _apart(self, image: str) -> float | None:
         """How far an image's readings are apart, or this reader's and the model's: of each frame that this reader has

@@ -43,8 +43,7 @@ function trim() {
 export const heatmap = (image, finding) => message(`/api/heatmap/${image}/${finding}`);
 
 // A study as it is now; `ahead` takes the next one's answer and images before they are asked for.
-export async function study(id, query) {
-  const path = `/api/study/${id}?${query}`;
+export async function study(path) {
   const waiting = studies.get(path);
   studies.delete(path);
   try {
@@ -54,8 +53,7 @@ export async function study(id, query) {
   }
 }
 
-export async function ahead(id, query) {
-  const path = `/api/study/${id}?${query}`;
+export async function ahead(path) {
   studies.clear();
   studies.set(path, get(path));
   try {

@@ -1,9 +1,13 @@
 // What lies over an image: a heatmap, regions, and the handles by which a region is moved and resized.
 
-const COLOURS = {proposed: "#ffb347", mine: "#4dd9ff", chosen: "#ffffff"};
+const COLOURS = {
+  proposed: "#ffb347", mine: "#4dd9ff", chosen: "#ffffff",
+  beside_0: "#ff9ef5", beside_1: "#b6ff7a", beside_2: "#ffe45c", beside_3: "#c9b8ff",
+};
+const DASHES = {proposed: [7, 5], beside_0: [2, 4], beside_1: [14, 4], beside_2: [10, 4, 2, 4], beside_3: [4, 2]};
 const REACH = 9; // canvas pixels around an edge that still count as it
 
-// regions: () => [{box | mask, finding, style: "proposed" | "mine", label}]; chosen: () => index or -1.
+// regions: () => [{box | mask, finding, style: a key of COLOURS, label}]; chosen: () => index or -1.
 export function regionPainter(regions, chosen) {
   return (context, viewer) => {
     regions().forEach((region, place) => {
@@ -11,7 +15,7 @@ export function regionPainter(regions, chosen) {
       context.save();
       context.strokeStyle = context.fillStyle = colour;
       context.lineWidth = place === chosen() ? 3 : 2;
-      context.setLineDash(region.style === "proposed" ? [7, 5] : []);
+      context.setLineDash(DASHES[region.style] ?? []);
       if (region.box) {
         const [ia, j0] = viewer.screen([region.box[0], region.box[1]]);
         const [ib, j1] = viewer.screen([region.box[2], region.box[3]]);

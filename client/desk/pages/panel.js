@@ -23,7 +23,9 @@ export function drawPanel(desk) {
   if (document.activeElement !== comment) comment.value = desk.draft(reading.current?.comment ?? "");
   byId("undo").disabled = reading.line.undo === null;
   byId("redo").disabled = reading.line.redo === null;
-  byId("others").textContent = reading.image.others ? t("others", {count: reading.image.others}) : "";
+  const unseen = reading.others.length ? 0 : reading.image.others;
+  byId("others").textContent = unseen ? t("others", {count: unseen}) : "";
+  byId("again").textContent = reading.again ? t("again_note") : "";
 }
 
 // Both sides of a concept on one line.
@@ -52,8 +54,7 @@ function proposalLines(desk) {
   const {image, proposal} = reading;
   const lines = [];
   if (image.not_asked) lines.push(t("not_asked", {reason: image.not_asked}));
-  if (image.withheld === "held_out") lines.push(t("withheld_held_out"));
-  else if (image.withheld === "first") lines.push(t("withheld_first"));
+  if (image.withheld) lines.push(t(`withheld_${image.withheld}`));
   else if (reading.frame) lines.push(t("first_frame_only"));
   else if (!proposal) lines.push(t("no_proposal"));
   else {
@@ -66,7 +67,7 @@ function proposalLines(desk) {
       }
     }
   }
-  const reveal = image.withheld === "first" ? [button(t("reveal"), "p", () => desk.reveal())] : [];
+  const reveal = image.withheld && image.withheld !== "held_out" ? [button(t("reveal"), "p", () => desk.reveal())] : [];
   return [...lines.map((line) => el("p", {}, line)), ...reveal];
 }
 

@@ -14,11 +14,21 @@ export class Reading {
   // Take the node's word, and put on top of it what it has not answered yet.
   settle({said, at, last}) {
     this.line = new Timeline(said, at, last);
-    const known = [...said.flatMap(({regions}) => regions), ...(this.proposal?.regions ?? [])];
+    const known = [...said, ...this.others].flatMap(({regions}) => regions).concat(this.proposal?.regions ?? []);
     for (const action of waitingFor(this.image.id, this.frame)) {
       const regions = action.regions.map((one) => known.find(({ref}) => one.ref && ref === one.ref) ?? {...one, origin: "drawn"});
       this.line = this.line.after({...action, regions});
     }
+  }
+
+  // What others said of the frame, where a disagreement is to be settled.
+  get others() {
+    return this.image.disputes?.[this.frame]?.readings ?? [];
+  }
+
+  // Whether this reader is asked to look at the frame again.
+  get again() {
+    return this.image.again?.includes(this.frame) ?? false;
   }
 
   get current() {
@@ -84,6 +94,11 @@ export class Reading {
     this.act({states: {...this.current?.states, [key]: state}, regions: [...kept, ...regions]});
   }
 
+  // Say the same once more.
+  confirm() {
+    return this.move(this.current?.id ?? null);
+  }
+
   comment(text) {
     this.act({comment: text});
   }
@@ -117,11 +132,13 @@ export class Reading {
       proposal: this.proposal?.id ?? null,
       states,
       regions: regions.map(({finding, ref, box, origin}) =>
-        origin === "drawn" ? {finding, box} : {finding, ref}),
+        box && origin === "drawn" ? {finding, box} : {finding, ref}),
       comment,
       restates,
+      weighs: this.others.map(({id}) => id),
       ...this.effort(),
     };
+    this.image.again = this.image.again?.filter((frame) => frame !== this.frame);
     this.line = this.line.after({...action, regions});
     push(action);
   }

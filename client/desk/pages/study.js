@@ -1,8 +1,10 @@
 // The page of one study: what is on the screen, and what each key and button does.
 
+import {adjudicates, drawReadings, firstDispute, nextDispute, regionsBeside, settled, takeOver, takingOver} from "./adjudicating.js";
 import {beside} from "./beside.js";
 import {button, byId, el} from "./dom.js";
 import {regionEditing} from "./editing.js";
+import {spent} from "./effort.js";
 import {heating} from "./heat.js";
 import {ahead, frame as fetchFrame, study as fetchStudy} from "./images.js";
 import {listen, showHelp} from "./keys.js";
@@ -16,10 +18,8 @@ import {steps, walking} from "./stack.js";
 import {gestures, Viewer} from "./viewer.js";
 import {t} from "./words.js";
 
-const LONGEST_PAUSE = 120; // seconds that count as reading when nothing is pressed
 const query = new URLSearchParams(location.search);
 const desk = {study: null, findings: [], place: 0, steps: [], finding: 0, chosen: -1, reading: null, loading: false};
-const effort = {actions: 0, seconds: 0, last: performance.now()};
 const drafts = () => `medquorum-draft:${desk.reading.image.id}${desk.reading.frame ? `/${desk.reading.frame}` : ""}`;
 const read = (image) => Object.values(image.lines).some(({at}) => at > 0);
 const left = new Set(); // images and studies that the reader has gone on from
@@ -34,35 +34,17 @@ const walk = walking(desk);
 
 function listQuery() {
   const asked = new URLSearchParams();
-  for (const name of ["order", "show", "find", "from"]) if (query.get(name)) asked.set(name, query.get(name));
+  for (const name of ["order", "show", "find", "from", "disputes"]) if (query.get(name)) asked.set(name, query.get(name));
   return asked;
 }
 
-function studyQuery() {
+// Where the node tells of a study; reveal: with what is withheld until the reader asks for it.
+function studyPath(id, reveal = false) {
   const asked = listQuery();
   if (byId("first").checked) asked.set("first", "1");
-  return asked.toString();
-}
-
-function spent() {
-  count();
-  const found = {actions: effort.actions, seconds: Math.round(effort.seconds * 10) / 10};
-  [effort.actions, effort.seconds] = [0, 0];
-  return found;
-}
-
-function count() {
-  const now = performance.now();
-  effort.seconds += Math.min(LONGEST_PAUSE, (now - effort.last) / 1000);
-  effort.last = now;
-}
-
-for (const kind of ["keydown", "pointerdown"]) {
-  addEventListener(kind, (event) => {
-    if (event.repeat) return;
-    count();
-    effort.actions += 1;
-  }, {capture: true});
+  if (adjudicates && byId("names").checked) asked.set("names", "1");
+  if (reveal) asked.set("reveal", "1");
+  return `/api/${adjudicates ? "adjudication" : "study"}/${id}?${asked}`;
 }
 
 Object.assign(desk, {
@@ -83,10 +65,8 @@ Object.assign(desk, {
     redraw();
   },
   async reveal() {
-    if (desk.reading.image.withheld !== "first") return;
-    byId("first").checked = false;
-    await open(desk.study.study, desk.place, desk.reading.frame);
-    byId("first").checked = localStorage.getItem("medquorum-first") === "1";
+    const {image: {withheld}, frame} = desk.reading;
+    if (withheld && withheld !== "held_out") await open(desk.study.study, desk.place, frame, true);
   },
   // Within a stack the image before stays on the screen until the next is there, seen as it was seen.
   async openImage(place, frame = 0) {
@@ -122,11 +102,11 @@ Object.assign(desk, {
   },
 });
 
-async function open(id, place = null, frame = 0) {
+async function open(id, place = null, frame = 0, reveal = false) {
   editing.settle();
   keepDraft();
-  const found = await fetchStudy(id, studyQuery());
-  for (const gone of [id, ...found.images.map((image) => image.id)]) left.delete(gone);
+  const found = await fetchStudy(studyPath(id, reveal));
+  for (const gone of left) if (gone === id || found.images.some((image) => gone.startsWith(image.id))) left.delete(gone);
   desk.study = found;
   [desk.findings, desk.finding] = [[], 0];
   const name = opened && found.release && opened !== found.release.hash ? t("release_changed") : "";
@@ -136,15 +116,16 @@ async function open(id, place = null, frame = 0) {
   document.title = `${found.patient || t("patient")} · medquorum`;
   byId("made").textContent = found.images[0].acquired;
   query.set("s", id);
-  byId("back").href = `/?${listQuery()}`;
+  byId("back").href = `/${adjudicates ? "adjudication" : ""}?${listQuery()}`;
   history.replaceState(null, "", `/study?${query}`);
-  const asked = found.images.findIndex((image) => !image.not_asked && !read(image));
-  await desk.openImage(place ?? Math.max(0, asked), frame);
-  if (found.after) ahead(found.after, studyQuery());
+  const first = adjudicates ? firstDispute(found) : nextUnread() ?? [0, 0];
+  await desk.openImage(...(place === null ? first : [place, frame]));
+  if (found.after) ahead(studyPath(found.after));
 }
 
 function redraw() {
   drawPanel(desk);
+  drawReadings(desk, take);
   current.draw();
 }
 
@@ -174,15 +155,23 @@ async function go(id) {
   }
 }
 
-// The next image of this study that is asked for and not read; then the next study.
+// The next image of the study that is asked for and not read, or to be looked at again: [place, frame], or null.
+function nextUnread() {
+  const wanted = (image) => !image.not_asked && (image.again.length > 0 || !read(image)) && !left.has(image.id);
+  const place = desk.study.images.findIndex(wanted);
+  return place < 0 ? null : [place, desk.study.images[place].again[0] ?? 0];
+}
+
+// What is next in this study; then the next study.
 async function onward() {
-  left.add(desk.reading.image.id);
-  const next = desk.study.images.findIndex((image) => !image.not_asked && !read(image) && !left.has(image.id));
-  if (next >= 0) return desk.openImage(next);
+  const {image, frame} = desk.reading;
+  left.add(image.id).add(`${image.id}:${frame}`);
+  const next = adjudicates ? nextDispute(desk, left) : nextUnread();
+  if (next) return desk.openImage(...next);
   left.add(desk.study.study);
   let {after} = desk.study;
   // What was fetched ahead may date from before an earlier study of this window was stored as read.
-  if (left.has(after)) after = await fetchStudy(desk.study.study, studyQuery()).then((now) => now.after, () => null);
+  if (left.has(after)) after = await fetchStudy(studyPath(desk.study.study)).then((now) => now.after, () => null);
   if (left.has(after)) after = null;
   return go(after);
 }
@@ -190,9 +179,17 @@ async function onward() {
 async function acceptAndNext() {
   walk.stop();
   editing.settle();
-  if (!desk.reading.accept()) return say(t("state_first"), "warning");
+  const {reading} = desk;
+  if (!reading.accept()) return say(t("state_first"), "warning");
+  if (reading.others.length && !settled(desk)) reading.act({});
+  else if (reading.again) reading.confirm();
   keepDraft();
   await onward();
+}
+
+async function take(place) {
+  editing.settle();
+  if (takeOver(desk, place)) await onward();
 }
 
 function restate(how) {
@@ -225,7 +222,9 @@ function nextImage(step) {
 }
 
 const press = (id) => () => byId(id).click();
+const BESIDE = adjudicates ? [...takingOver(take), {keys: ["Shift+b"], word: "key_draw", does: press("draw")}] : [];
 const COMMANDS = [
+  ...BESIDE,
   {keys: ["Enter"], word: "key_accept", does: acceptAndNext, always: true},
   {keys: ["y"], word: "key_present", does: stateChosen("present")},
   {keys: ["n"], word: "key_absent", does: stateChosen("absent")},
@@ -280,7 +279,7 @@ const COMMANDS = [
   {keys: ["t"], word: "key_comment", does: () => byId("comment").focus()},
   {keys: ["l"], word: "key_worklist", does: press("back")},
   {keys: ["?"], word: "key_help", does: () => help(), always: true},
-];
+].filter((one) => BESIDE.includes(one) || !BESIDE.some(({keys}) => one.keys.includes(keys[0])));
 
 const enabled = () => localStorage.getItem("medquorum-keys") !== "off";
 const help = () => showHelp(byId("help"), COMMANDS, enabled, (on) => localStorage.setItem("medquorum-keys", on ? "on" : "off"));
@@ -306,7 +305,7 @@ function tools() {
     button(t("fit"), "f", () => current.fit()),
     button(t("one_to_one"), "o", () => current.oneToOne()),
     button(t("invert"), "i", () => current.invert()),
-    button(t("draw"), "b", () => editing.drawing(!editing.drawingNow()), {id: "draw", "aria-pressed": "false"}),
+    button(t("draw"), adjudicates ? "Shift+b" : "b", () => editing.drawing(!editing.drawingNow()), {id: "draw", "aria-pressed": "false"}),
     button(t("heatmap"), "h", heat.toggle, {id: "heat", "aria-pressed": "false"}),
     heat.slider(),
     button(t("compare"), "c", second.prior),
@@ -340,6 +339,7 @@ async function start() {
     if (desk.study) open(desk.study.study, desk.place, desk.reading.frame);
   }, stored);
   if (!known) return;
+  if (adjudicates) byId("back").firstElementChild.textContent = t(byId("back").firstElementChild.dataset.w = "adjudication");
   byId("first").checked = localStorage.getItem("medquorum-first") === "1";
   tools();
   current.painters.push(regionPainter(editing.shown, () => desk.chosen));
@@ -354,6 +354,7 @@ async function start() {
     localStorage.setItem("medquorum-first", byId("first").checked ? "1" : "0");
     open(desk.study.study, desk.place, desk.reading.frame);
   });
+  byId("names").addEventListener("change", () => open(desk.study.study, desk.place, desk.reading.frame));
   byId("comment").addEventListener("input", () => localStorage.setItem(drafts(), byId("comment").value));
   byId("comment").addEventListener("blur", () => {
     keepDraft();

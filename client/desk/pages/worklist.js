@@ -10,11 +10,12 @@ import {t} from "./words.js";
 const ROW = 34; // pixels, as in desk.css
 const PAGE = 60;
 const ORDERS = ["uncertainty", "disagreement", "urgency", "random", "arrival"];
-const FILTERS = ["open", "all", "unread", "begun", "read", "not_asked"];
+const FILTERS = ["open", "all", "unread", "begun", "read", "again", "second", "not_asked"];
 
 let found = {all: 0, shown: 0, rows: [], offset: 0};
 let chosen = 0;
 let release = null;
+let rule = "";
 let asked = 0;
 
 function query() {
@@ -43,7 +44,8 @@ function score(value, hidden) {
 function draw() {
   document.title = `${t("worklist")} · medquorum`;
   byId("count").textContent = t("count", {shown: found.shown, all: found.all});
-  byId("rule").textContent = `${t("rule_training")} ${t(`rule_${found.selection}`)}`;
+  const seconds = byId("show").value === "second" ? `${t(rule === "two" ? "second_how" : "second_no_rule")} ` : "";
+  byId("rule").textContent = `${seconds}${t("rule_training")} ${t(`rule_${found.selection}`)}`;
   byId("release").textContent = release
     ? t("release_line", {release: release.hash.slice(0, 12), findings: release.findings.map(named).join("; ")})
     : t("no_release");
@@ -55,7 +57,7 @@ function draw() {
     return el("tr", {"aria-current": at === chosen ? "true" : undefined, "data-study": row.study},
       el("td", {}, link), el("td", {}, row.acquired), el("td", {}, row.modality),
       el("td", {}, [row.body_part, row.view].filter(Boolean).join(" ")), el("td", {}, String(row.images.length)),
-      el("td", {class: `status ${row.status}`}, t(`status_${row.status}`)),
+      el("td", {class: `status ${row.again ? "again" : row.status}`}, t(`status_${row.again ? "again" : row.status}`)),
       el("td", {}, score(row.uncertainty, row.hidden)), el("td", {}, score(row.disagreement, row.hidden)),
       el("td", {}, score(row.urgency, row.hidden)));
   }));
@@ -119,7 +121,7 @@ async function start() {
   // What another window, or this browser before it was closed, had to say may change the list.
   const known = await startShell(first, () => load(found.offset));
   if (!known) return;
-  release = known.release;
+  [release, rule] = [known.release, known.rule];
   fill();
   await load(0);
   let waiting = 0;
