@@ -133,11 +133,11 @@ def verdicts(plan: Plan, before: Vector, after: Vector) -> tuple[Verdict, ...]:
     """What noised copies (G x cells,), in units, of the starting release's and the last model's histograms say.
 
     A group fails when its mean AUROC fell by more than its gate allows, or lies below its floor, and noise alone hardly
-    explains it: by a one-sided test at 0.05 over the number of tests made (Bonferroni), so that more gates raise no more
-    false alarms. The held-out patients are the same in both, and the gates are about them and nobody else, so that only
-    the noise is uncertain. A subgroup is asked about a finding when the patients in it, counted as the mean of both
-    copies, reach the plan's minimum; nobody is asked where the noise leaves no AUROC. Only noised copies are looked at:
-    whatever follows is post-processing of what was charged.
+    explains it: by a one-sided test at 0.05 over the number of tests made (Bonferroni), so that more gates raise no
+    more false alarms. The held-out patients are the same in both, and the gates are about them and nobody else, so that
+    only the noise is uncertain. A subgroup is asked about a finding when the patients in it, counted as the mean of
+    both copies, reach the plan's minimum; nobody is asked where the noise leaves no AUROC. Only noised copies are
+    looked at: whatever follows is post-processing of what was charged.
     """
     gate = evaluation.terms_of(plan).gate
     if gate is None:

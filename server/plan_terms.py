@@ -30,6 +30,7 @@ from ..privacy.plan import (
     require_shared_noise,
 )
 from ..privacy.recipe import PLAIN, Recipe, Schedule
+from ..privacy.subgroups import SubgroupGate, parsed
 from ..task import Finding, Task
 from ..toml_table import Table
 
@@ -263,11 +264,21 @@ def read_plan(table: Table, findings: int, simulated: bool) -> PlanTerms:
 
 
 def _read_gate(table: Table) -> Gate | None:
-    """The keys gate_max_fall and gate_tolerated; without the first there is no gate."""
+    """The keys gate_max_fall, gate_tolerated and those of subgroups; without the first there is no gate."""
     if not table.has("gate_max_fall"):
         return None
     fall, tolerated = table.number("gate_max_fall", high=0.99), table.whole("gate_tolerated", 0)
-    return Gate(fall, tolerated)
+    if not table.has("gate_subgroups"):
+        return Gate(fall, tolerated)
+    with table.checked("gate_subgroups"):
+        groups = tuple(group for text in table.texts("gate_subgroups") for group in parsed(text))
+        subgroups = SubgroupGate(
+            groups,
+            max_fall=table.number("gate_subgroup_max_fall", fall, high=1.0),
+            floor=table.number("gate_subgroup_floor", 0.0, high=0.99),
+            minimum_patients=table.whole("gate_subgroup_minimum", 20, low=1),
+        )
+    return Gate(fall, tolerated, subgroups)
 
 
 def _read_recipe(table: Table) -> Recipe:

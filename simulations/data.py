@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from ..client.intake.table import stated_traits
 from ..toml_table import nearest
 from .errors import StudyError
 from .look import patient_looks
@@ -41,12 +42,14 @@ class Truth:
 @dataclass(frozen=True, slots=True)
 class Hospital:
     """One hospital's data. folder: what its node imports. table: a CSV with the columns `file` and `patient` for
-    PNG or JPEG files, None for DICOM. truths: of every file whose truth is known, by source."""
+    PNG or JPEG files, and `sex` and `age` where the study's has them (characteristics names those it has); None for
+    DICOM. truths: of every file whose truth is known, by source."""
 
     name: str
     folder: Path
     table: Path | None
     truths: dict[str, Truth]
+    characteristics: tuple[str, ...] = ()
 
     def labels(self) -> dict[str, Label]:
         """For each patient and finding, whether any image is known to show it."""
@@ -117,6 +120,7 @@ class _Row:
     mask: str
     present: tuple[bool | None, ...]
     groups: tuple[str, ...]
+    characteristics: tuple[str, ...]
 
 
 def state_of(cell: str, rule: LabelRule) -> bool | None:
@@ -133,6 +137,7 @@ def state_of(cell: str, rule: LabelRule) -> bool | None:
 def _read_table(study: Study, data: TableData, folder: Path) -> list[_Row]:
     path = folder / data.csv
     columns = {"file": data.file, "patient": data.patient, "site": data.site, "mask": data.mask}
+    columns |= {"sex": data.sex, "age": data.age}
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle)
@@ -192,6 +197,7 @@ def _row(study: Study, data: TableData, path: Path, number: int, cells: dict[str
             raise StudyError(
                 f"row {number} has no {key}", where=str(path), fix=f"fill the column {column!r} or remove the row"
             )
+    stated_traits(cell(data.sex), cell(data.age), f"{path}, row {number}")
     return _Row(
         number=number,
         file=cell(data.file),
@@ -200,6 +206,7 @@ def _row(study: Study, data: TableData, path: Path, number: int, cells: dict[str
         mask=cell(data.mask),
         present=tuple(present),
         groups=tuple(cell(column) for column in data.subgroups),
+        characteristics=tuple(cell(column) for column in (data.sex, data.age) if column),
     )
 
 
@@ -275,9 +282,10 @@ def _hospital(name: str, data: TableData, folder: Path, rows: list[_Row], out: P
     table = own / "files.csv"
     with table.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
-        writer.writerow(["file", "patient"])
-        writer.writerows([row.file, row.patient] for row in rows)
-    return Hospital(name, folder, table, truths)
+        given = tuple(key for key, column in (("sex", data.sex), ("age", data.age)) if column)
+        writer.writerow(["file", "patient", *given])
+        writer.writerows([row.file, row.patient, *row.characteristics] for row in rows)
+    return Hospital(name, folder, table, truths, given)
 
 
 def _mask_reader(folder: Path, mask: str) -> Callable[[int], BitMask | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..client.gate import InProcess
-from ..client.intake import IntakeReport, Table, import_dicom, import_table
+from ..client.intake import Column, IntakeReport, Table, import_dicom, import_table
 from ..client.node import Node
 from ..client.policy import Policy
 from ..client.rights import SimulationRights
@@ -86,7 +86,10 @@ def open_site(
             report = import_dicom(node.store, hospital.folder, InProcess(), lambda done, _: advance(done))
         else:
             task = study.task
-            table = Table(hospital.table, modality=task.modality, body_part=task.body_part, view=task.view)
+            sex, age = (Column(key) if key in hospital.characteristics else "" for key in ("sex", "age"))
+            table = Table(
+                hospital.table, modality=task.modality, body_part=task.body_part, view=task.view, sex=sex, age=age
+            )
             report = import_table(node.store, hospital.folder, table, lambda done, _: advance(done))
         rows = [row for row in node.store.instances() if row.source in hospital.truths]
         cases = [Case(row, _asked(study, row, hospital.truths[row.source])) for row in rows]

@@ -192,6 +192,8 @@ def _data(table: Table, task: Task, rules: tuple[LabelRule, ...]) -> PhantomData
         mask=columns.text("mask", ""),
         rules=rules,
         subgroups=columns.texts("subgroups", ()),
+        sex=columns.text("sex", ""),
+        age=columns.text("age", ""),
     )
     if data.mask and len(task.findings) != 1:
         raise columns.fault("mask", "masks tell where one finding is, and the task has several", "keep one finding")

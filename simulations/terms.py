@@ -36,7 +36,7 @@ class TableData:
     """Files of a folder named by a CSV. kind: "table" (PNG or JPEG) or "dicom". csv: relative to the data folder.
     file, patient, site, mask: names of columns ("" for none); rules: one for each finding of the task. Masks are
     images of the same size, non-zero where the study's only finding is. subgroups: columns by whose values held-out
-    patients are also told apart."""
+    patients are also told apart. sex, age: columns that the hospitals' nodes take in, for gates on subgroups."""
 
     kind: Literal["table", "dicom"]
     csv: str
@@ -46,6 +46,8 @@ class TableData:
     mask: str
     rules: tuple[LabelRule, ...]
     subgroups: tuple[str, ...] = ()
+    sex: str = ""
+    age: str = ""
 
 
 @dataclass(frozen=True, slots=True)

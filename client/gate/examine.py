@@ -31,6 +31,7 @@ from ..pixels.preview import preview_bytes
 from ..pixels.unreadable import first_line
 from .allowed import SOP_CLASSES, TRANSFER_SYNTAXES
 from .structure import check_structure
+from .traits import traits_of
 
 # PS3.5 section 9.1, less strict about leading zeros, which real archives hold and which harm nobody.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -45,7 +46,8 @@ class Examined:
     The identifiers are the hospital's own, for the store's encrypted rows. laterality: "L", "R", "B" or "". rows,
     columns: stored pixels of one frame. acquired: the file's own date and time as text, or "". preview: as
     `pixels.preview` encodes it. original, content: what the file was and what of it may be stored, where it was
-    de-identified; else None and b"". masked: places blackened because text was suspected there.
+    de-identified; else None and b"". masked: places blackened because text was suspected there. sex, age: as `traits`
+    reads them, "" and -1 where they are not known.
     """
 
     patient_issuer: str
@@ -65,6 +67,8 @@ class Examined:
     original: Original | None = field(default=None, repr=False)
     content: bytes = field(default=b"", repr=False)
     masked: int = 0
+    sex: str = ""
+    age: int = -1
 
 
 def examine(
@@ -98,6 +102,7 @@ def examine(
         original, stored = done.original, file_bytes(done.dataset)
         if masked:
             preview = _preview(stored, limits)
+    traits = traits_of(dataset)
     return Examined(
         patient_issuer=_whole_text(dataset, "IssuerOfPatientID"),
         patient_id=patient,
@@ -116,6 +121,8 @@ def examine(
         original=original,
         content=stored,
         masked=masked,
+        sex=traits.sex,
+        age=-1 if traits.age is None else traits.age,
     )
 
 

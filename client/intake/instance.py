@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from ...privacy.subgroups import stated
 from ..deidentify import Deidentification, Keys, Profile
 from ..gate import Examined
 from ..store import NewInstance, Store
@@ -40,5 +41,6 @@ def new_instance(found: Examined, received: bytes, source: str) -> tuple[NewInst
         original=found.original,
         received=hashlib.sha256(received).digest(),
         masked=found.masked,
+        traits=stated(found.sex, found.age),
     )
     return instance, found.preview

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from ...privacy.subgroups import Traits, band, stated
 from ..annotations import Annotation, State, new_id, utc_now
 from ..errors import IntakeError
 from ..ordered import in_order
@@ -22,6 +24,9 @@ from .batches import Account, Read, attempt, workers
 from .files import existing_folder, read_inside
 from .report import IntakeReport, Progress
 
+_SEXES = {"": "", "f": "F", "female": "F", "m": "M", "male": "M", "o": "O", "other": "O"}
+_AGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]*)?)([DWMY]?)")
+_IN_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
 READER = "imported"  # the reader under whom a table's labels stand
 
 
@@ -54,7 +59,9 @@ class Table:
     """A CSV (UTF-8, one header line) and what its columns mean.
 
     `file` and `patient` name columns; a file is a path relative to the imported folder. The others are a `Column`,
-    or text that holds for every row. `study` groups a patient's images; empty puts them all into one study.
+    or text that holds for every row. `study` groups a patient's images; empty puts them all into one study. `sex` is
+    F, M, O, female, male or other, `age` in years, or as DICOM writes it (061Y, 008M), when the image was made; an
+    empty cell means not known. Only gates on subgroups use them, and no finer age than a band's is kept.
     """
 
     csv: Path
@@ -66,6 +73,8 @@ class Table:
     laterality: Column | str = ""
     study: Column | str = ""
     labels: tuple[Labels, ...] = ()
+    sex: Column | str = ""
+    age: Column | str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,7 @@ class _Row:
     view: str
     laterality: str
     states: tuple[tuple[str, State], ...]
+    traits: Traits
 
 
 def import_table(
@@ -88,10 +98,11 @@ def import_table(
 
     The whole table is checked first, so that a mistake in it imports nothing: IntakeError names the file, the row,
     the column and the fix for a missing column, an empty or escaping path, an absent file, a file listed twice, a
-    file that is neither PNG nor JPEG, and a label that the mapping does not know. Images that do not decode go to
-    quarantine and are counted. Study, series and instance UIDs are derived from the patient and the content
-    (2.25 form, PS3.5 B.2), so that importing again finds duplicates. Labels of images that nobody has annotated yet
-    become annotations by the reader "imported", made without effort and with no proposal shown.
+    file that is neither PNG nor JPEG, a sex or age that is none, and a label that the mapping does not know. Images
+    that do not decode go to quarantine and are counted. Study, series and instance UIDs are derived from the patient
+    and the content (2.25 form, PS3.5 B.2), so that importing again finds duplicates. Labels of images that nobody has
+    annotated yet become annotations by the reader "imported", made without effort and with no proposal
+    shown.
     """
     root = existing_folder(folder)
     rows = _rows(table)
@@ -167,6 +178,7 @@ def _instance(content: bytes, row: _Row, limits: Limits) -> tuple[NewInstance, b
         source=row.source,
         encoding=encoding,
         content=content,
+        traits=row.traits,
     )
     return instance, preview_bytes(rendered.image)
 
@@ -209,7 +221,7 @@ def _rows(table: Table) -> list[_Row]:
 
 
 def _check_columns(table: Table, header: Sequence[str]) -> None:
-    constants = (table.modality, table.body_part, table.view, table.laterality, table.study)
+    constants = (table.modality, table.body_part, table.view, table.laterality, table.study, table.sex, table.age)
     wanted = [table.file, table.patient]
     wanted += [value.name for value in constants if isinstance(value, Column)]
     wanted += [labels.column for labels in table.labels]
@@ -256,7 +268,19 @@ def _row(table: Table, line: int, cells: dict[str, str | None]) -> _Row:
         view=of(table.view).upper(),
         laterality=laterality if laterality in ("L", "R", "B") else "",
         states=tuple((labels.finding, _state(labels, cell(labels.column), where)) for labels in table.labels),
+        traits=stated_traits(of(table.sex), of(table.age), where),
     )
+
+
+def stated_traits(sex: str, age: str, where: str) -> Traits:
+    """What a table's cells say of a patient (see Table); IntakeError, naming `where`, for a sex or age that is none."""
+    if sex.lower() not in _SEXES:
+        raise IntakeError(f"{sex!r} is no sex", where=where, fix="write F, M or O, or leave it empty")
+    found = _AGE.fullmatch(age.upper())
+    years = float(found[1]) / _IN_YEAR[found[2]] if found is not None else None
+    if age and band(years) is None:
+        raise IntakeError(f"{age!r} is no age", where=where, fix="write it in years, or leave it empty")
+    return stated(_SEXES[sex.lower()], years)
 
 
 def _state(labels: Labels, cell: str, where: str) -> State:
