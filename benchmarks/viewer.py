@@ -1,9 +1,10 @@
-"""The review page in headless Chromium without a GPU: frames while window and level are dragged, and what a reader waits for.
+"""The review page in headless Chromium without a GPU: frames while a window is dragged, and what a reader waits for.
 
-Everything runs through the real page of a real node: pointer events move the window, keys open the next study, the browser
-asks for the worklist. Ours redraws what is seen of the image, by a table. The alternative stands over the same page and takes
-the same drag: it maps every pixel of the image by arithmetic, puts the whole image on a canvas and lets the browser scale it.
-Canvas pixels are compared with numpy's while the window is dragged; the benchmark fails if one differs.
+Everything runs through the real page of a real node: pointer events move the window, keys open the next study, the
+browser asks for the worklist. Ours redraws what is seen of the image, by a table. The alternative stands over the same
+page and takes the same drag: it maps every pixel of the image by arithmetic, puts the whole image on a canvas and lets
+the browser scale it. Canvas pixels are compared with numpy's while the window is dragged; the benchmark fails if one
+differs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from _harness import Cell, main, say
@@ -37,8 +37,8 @@ ROWS, COLUMNS = 2500, 2000
 SCREEN = {"width": 1920, "height": 1080}
 NOTES = (
     "a frame is one redrawn window; times are between frames that the browser made, at most 60 a second",
-    "scripts: what the page's own code takes of a frame (table, pixels, putImageData), without the browser's compositing",
-    "next study: from the key to the image on the canvas; fetched ahead beside not fetched ahead, same page, same images",
+    "scripts: what the page's code takes of a frame (table, pixels, putImageData), without the browser's compositing",
+    "next study: from the key to the image on the canvas; fetched ahead beside not fetched ahead, on one page",
     "worklist: from asking for the page to its rows, beside a list of the few studies that the node holds",
 )
 
@@ -137,6 +137,11 @@ CANVAS = """() => {
   let text = "";
   for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
   return [canvas.width, canvas.height, btoa(text), ...["zoom", "x", "y"].map((one) => Number(canvas.dataset[one]))];
+}"""
+
+SIZE = """() => {
+  const {width, height} = document.querySelector("#current canvas.image");
+  return `${width} x ${height}`;
 }"""
 
 # Resolves with the milliseconds from the key that is pressed next until another image is on the canvas.
@@ -351,9 +356,7 @@ def _viewing(page: Page, content: bytes, moves: int, rounds: int) -> list[Cell]:
     say(f"{check(page, content):,} canvas pixels at 1:1 equal numpy's, under three windows set by dragging")
     page.keyboard.press("f")
     page.wait_for_timeout(300)
-    size = page.evaluate(
-        "(() => { const {width, height} = document.querySelector('#current canvas.image'); return `${width} x ${height}`; })()"
-    )
+    size = page.evaluate(SIZE)
     found = frames(page, f"2000 x 2500 at 16 bits, fitted into {size}", moves, rounds)
     page.keyboard.press("o")
     page.wait_for_timeout(300)
