@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from ...task import Task
 from ..annotations import Annotation, Proposal
+from ..entering import Turn
 from ..propose import why_not_applicable
 from ..sendback import SendBack, answer
 from ..store.desk import DeskRow, DeskView
@@ -30,6 +31,7 @@ class DeskLog:
         self.touched: list[str] = []
         self._task: Task | None = None
         self._release = ""
+        self._due = Turn(1.0, None)
         self._clear()
 
     def _clear(self) -> None:
@@ -43,18 +45,19 @@ class DeskLog:
         self._asked: dict[str, list[str]] = {}
         self._entries: dict[str, Entry] = {}
 
-    def sync(self, task: Task | None, release: str) -> None:
-        """Take in what happened since last time, for the task and the hash (hex) of the release that proposes now."""
+    def sync(self, task: Task | None, release: str, due: Turn) -> None:
+        """Take in what happened since last time, for the task and the hash (hex) of the release that proposes now. due:
+        whose turn to take part in plans has come today."""
         with self.turn:
             changes = self._view.changes(self._event)
-            anew = (task, release) != (self._task, self._release)
+            anew = (task, release, due) != (self._task, self._release, self._due)
             if changes.head == self._event and not anew:
                 return
             cleared = changes.unsettled and self._event > 0
             if cleared:
                 self._clear()
                 changes = self._view.changes(0)
-            self._task, self._release, self._event = task, release, changes.head
+            self._task, self._release, self._due, self._event = task, release, due, changes.head
             rows = self._view.images(self._number)
             touched = {row.study for row in rows}
             self._add(rows)
@@ -199,6 +202,7 @@ class DeskLog:
             view=" ".join(dict.fromkeys(row.image.view for row in rows if row.image.view)),
             text=" ".join(searched).lower(),
             hidden=any(row.image.held_out for row in rows),
+            turn=any(row.image.id in asked and self._due.has_come(row.coin, row.arrived) for row in rows),
             status="unread" if asked else "not_asked",
             uncertainty=max((value for value in certain if value is not None), default=None),
             urgency=max((chance for said in chances for chance in said.values()), default=None),

@@ -23,7 +23,7 @@ from .roles import Role, at_least
 from .saying import Action, Circumstances, annotation_of, require_same
 from .shared import Shared
 from .timeline import replay
-from .worklist import Query, matches, neighbours, selection
+from .worklist import Query, matches, neighbours, unfinished
 
 if TYPE_CHECKING:
     from ...models.checkpoint import Release
@@ -90,7 +90,8 @@ class ReadingRoom:
             "all": len(everything),
             "shown": len(shown),
             "offset": offset,
-            "selection": selection(query),
+            "selection": "everybody" if self._store.entering().rule().everybody else "coin",
+            "waiting": sum(entry.turn and unfinished(entry) for entry in everything),
             "rows": rows,
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ..annotations import utc_now
 from ..releases import Releases
 from ..store import Store
 from .films import Films
@@ -20,6 +21,7 @@ class Shared:
 
     def __init__(self, store: Store, releases: Releases) -> None:
         self._releases = releases
+        self._entering = store.entering()
         self.view = store.desk()
         self.log = DeskLog(self.view)
         self.heatmaps, self.films = Heatmaps(store), Films(store)
@@ -39,11 +41,11 @@ class Shared:
 
     def sync(self) -> Release | None:
         """Take in what happened in the store and to the release, which is returned."""
-        release = self.release()
+        release, due = self.release(), self._entering.rule().turn(utc_now().date())
         if release is None:
-            self.log.sync(None, "")
+            self.log.sync(None, "", due)
         else:
-            self.log.sync(release.card.task, release.hash.hex())
+            self.log.sync(release.card.task, release.hash.hex(), due)
         if self.log.epoch != self._epoch:
             self._epoch = self.log.epoch
             self.films.forget()  # a patient may have been erased

@@ -1,9 +1,8 @@
 """The worklist: which study a reader sees first. Pure.
 
-The order is the reader's convenience. What a plan trains on is what has been read, and that must not let one patient
-displace another (docs/decisions/worklist.md): a list without a threshold, read to its end, selects everybody, and one
-with a threshold on the released model's uncertainty selects by a rule for each image by itself; whoever stops before
-the end, in whichever order, lets patients share places. `selection` says what a query amounts to.
+Order and filters are the reader's convenience. Who takes part in plans is decided by a coin of each patient's own, and
+no plan is joined before all whose turn has come are read (entering, docs/decisions/worklist.md), so that nothing that a
+list shows first, and nowhere that a reader stops, lets one patient take another's place.
 
 Studies whose proposal is hidden must not betray it by their place. They borrow the score of another study, drawn by
 their id, and pass every filter on scores. Nor must a study betray what another reader said of it to one who has not
@@ -22,8 +21,7 @@ from ..annotations import State
 
 Order = Literal["uncertainty", "disagreement", "urgency", "random", "arrival"]
 Status = Literal["unread", "begun", "read", "not_asked"]
-Filter = Literal["open", "all", "unread", "begun", "read", "again", "second", "not_asked"]
-Selection = Literal["everybody", "per_image", "chosen"]
+Filter = Literal["open", "turn", "all", "unread", "begun", "read", "again", "second", "not_asked"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 
@@ -33,9 +31,9 @@ class Entry:
     """A study in the worklist.
 
     patient: what the hospital calls them. text: what a search looks through, in lower case. hidden: read without the
-    model's proposal. uncertainty, disagreement, urgency: in [0, 1]; None where nothing is known (or all is hidden).
-    second: exactly one other reader has read it, this one has not, and two are to. again: this reader is asked to look
-    at it again.
+    model's proposal. turn: it is due, since its patient's turn to take part in plans has come. uncertainty,
+    disagreement, urgency: in [0, 1]; None where nothing is known (or all is hidden). second: exactly one other reader
+    has read it, this one has not, and two are to. again: this reader is asked to look at it again.
     """
 
     study: str
@@ -48,6 +46,7 @@ class Entry:
     view: str
     text: str
     hidden: bool
+    turn: bool
     status: Status
     uncertainty: float | None = None
     disagreement: float | None = None
@@ -120,7 +119,9 @@ def matches(entry: Entry, query: Query) -> bool:
 
 def _shown(entry: Entry, show: Filter) -> bool:
     if show == "open":
-        return entry.again or entry.status in ("unread", "begun")
+        return entry.again or unfinished(entry)
+    if show == "turn":
+        return entry.turn and (entry.again or unfinished(entry))
     if show == "again":
         return entry.again
     if show == "second":
@@ -128,12 +129,9 @@ def _shown(entry: Entry, show: Filter) -> bool:
     return show == "all" or entry.status == show
 
 
-def selection(query: Query) -> Selection:
-    """What reading this list to its end selects for training: everybody, images by a rule for each by itself, or what a
-    person looked for."""
-    if query.find.strip():
-        return "chosen"
-    return "per_image" if query.uncertain_from > 0.0 else "everybody"
+def unfinished(entry: Entry) -> bool:
+    """Whether the reader is not through with it."""
+    return entry.status in ("unread", "begun")
 
 
 def neighbours(entries: Sequence[Entry], study: str, query: Query) -> tuple[str | None, str | None]:

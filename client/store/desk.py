@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 
 from ..annotations import Annotation, Proposal
 from ..sendback import SendBack
 from . import reviews, sendbacks
-from .coding import unpack
+from .coding import moment, unpack
 from .events import head
 from .instances import CHUNK, row_of, select_instances
 from .rows import InstanceRow
@@ -24,18 +25,22 @@ from .vault import Vault
 
 # What changes who an image belongs to, or whether it is there at all.
 _UNSETTLING = ("held_out", "merge", "erasure")
+_BEFORE_ALL = moment(0)
 
 
 @dataclass(frozen=True, slots=True)
 class DeskRow:
     """An image, the study it lies in (the store's id), when it was made (as its file says it, or ""), its place in the
-    order of arrival, and its series (the store's id)."""
+    order of arrival, and its series (the store's id). coin, arrived: what the patient's turn to take part in plans is
+    decided by (see entering)."""
 
     image: InstanceRow
     study: str
     acquired: str
     number: int
     series: str
+    coin: float = 0.0
+    arrived: datetime = _BEFORE_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,9 @@ class DeskView:
             for row in connection.execute(query):
                 seal = self._vault.seal_of(connection, row.patient)
                 acquired = unpack(seal.open(row.sealed, "instance", row.id))["acquired"]
-                found.append(DeskRow(row_of(self._vault, connection, row), row.study, acquired, row.number, row.series))
+                image = row_of(self._vault, connection, row)
+                turn = self._vault.keys.coin(row.root), moment(row.created_at)
+                found.append(DeskRow(image, row.study, acquired, row.number, row.series, *turn))
             return found
 
     def numbers(self, wanted: Sequence[str]) -> dict[str, tuple[int, int]]:

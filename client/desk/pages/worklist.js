@@ -10,9 +10,9 @@ import {t} from "./words.js";
 const ROW = 34; // pixels, as in desk.css
 const PAGE = 60;
 const ORDERS = ["uncertainty", "disagreement", "urgency", "random", "arrival"];
-const FILTERS = ["open", "all", "unread", "begun", "read", "again", "second", "not_asked"];
+const FILTERS = ["open", "turn", "all", "unread", "begun", "read", "again", "second", "not_asked"];
 
-let found = {all: 0, shown: 0, rows: [], offset: 0};
+let found = {all: 0, shown: 0, rows: [], offset: 0, selection: "everybody", waiting: 0};
 let chosen = 0;
 let release = null;
 let rule = "";
@@ -45,7 +45,7 @@ function draw() {
   document.title = `${t("worklist")} · medquorum`;
   byId("count").textContent = t("count", {shown: found.shown, all: found.all});
   const seconds = byId("show").value === "second" ? `${t(rule === "two" ? "second_how" : "second_no_rule")} ` : "";
-  byId("rule").textContent = `${seconds}${t("rule_training")} ${t(`rule_${found.selection}`)}`;
+  byId("rule").textContent = `${seconds}${t(`rule_${found.selection}`, {waiting: found.waiting})}`;
   byId("release").textContent = release
     ? t("release_line", {release: release.hash.slice(0, 12), findings: release.findings.map(named).join("; ")})
     : t("no_release");

@@ -15,8 +15,9 @@ from medquorum.client.annotations import Mask, Proposal, Region, new_id, utc_now
 from medquorum.client.commands import node as cli
 from medquorum.client.desk.room import ReadingRoom
 from medquorum.client.desk.saying import Action
-from medquorum.client.desk.serving import DeskServer, served_beside
+from medquorum.client.desk.serving import DeskServer
 from medquorum.client.desk.worklist import Query
+from medquorum.client.entering import EntryRule
 from medquorum.client.errors import NodeError, StoreBusyError, StoreError
 from medquorum.client.node import Node
 from medquorum.client.propose import propose
@@ -39,8 +40,21 @@ def test_the_worklist_is_ordered_filtered_and_cut(desk: Desk) -> None:
     assert len({row["study"] for row in [*found["rows"], *rest]}) == 10
     assert [row["patient"] for row in desk.client.get("/api/worklist?show=all&find=p5").json()["rows"]] == ["P5"]
     assert [row["modality"] for row in desk.client.get("/api/worklist?show=not_asked").json()["rows"]] == ["CT"]
-    assert found["selection"] == "everybody"
-    assert desk.client.get("/api/worklist?from=0.5").json()["selection"] == "per_image"
+    assert (found["selection"], found["waiting"]) == ("everybody", 9)
+
+
+def test_the_worklist_knows_whose_turn_has_come(desk: Desk) -> None:
+    coins = {row.id: desk.node.store.entering().coin(row.patient) for row in desk.node.store.instances()}
+    middle = sorted(coins.values())[5]
+    try:
+        desk.node.store.entering().set_rule(EntryRule(share=middle))
+        found = desk.client.get("/api/worklist?show=turn&limit=100").json()
+        due = {image for image in desk.images[:9] if coins[image] < middle}
+        assert found["selection"] == "coin"
+        assert {image for row in found["rows"] for image in row["images"]} <= due
+        assert found["shown"] == found["waiting"]
+    finally:
+        desk.node.store.entering().set_rule(EntryRule())
 
 
 @pytest.mark.parametrize("asked", ["order=x", "show=x", "from=x", "from=nan", "offset=-1", "limit=1e9", "offset=٣"])
@@ -282,7 +296,8 @@ def test_releases_patients_and_images_change_under_an_open_desk(tmp_path: Any) -
 
 
 def test_the_desk_is_served_beside_other_work_with_the_store(desk: Desk) -> None:
-    with served_beside(desk.node.store, desk.node.releases, desk.node.folder, 0) as server:
+    server = DeskServer(desk.node.store, desk.node.releases, desk.node.folder, "anna", 0)
+    with server.beside():
         answer = httpx.get(server.address(), follow_redirects=True)
         assert answer.status_code == 200
         assert "text/html" in answer.headers["content-type"]

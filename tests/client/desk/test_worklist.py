@@ -16,11 +16,10 @@ from medquorum.client.desk.worklist import (
     matches,
     neighbours,
     ordered,
-    selection,
     uncertainty,
 )
 
-BLANK = Entry("s", "P1", ("i",), 1, "20260101", "DX", "CHEST", "PA", "p1 dx chest pa", False, "unread")
+BLANK = Entry("s", "P1", ("i",), 1, "20260101", "DX", "CHEST", "PA", "p1 dx chest pa", False, True, "unread")
 
 
 def entries(scores: list[float | None], hidden: frozenset[int] = frozenset()) -> list[Entry]:
@@ -71,22 +70,12 @@ def test_random_order_does_not_depend_on_scores_or_arrival() -> None:
     assert first == again
 
 
-@pytest.mark.parametrize(
-    ("query", "said"),
-    [
-        (Query("random"), "everybody"),
-        (Query("uncertainty", "unread"), "everybody"),
-        (Query("random", uncertain_from=0.4), "per_image"),
-        (Query("uncertainty", uncertain_from=0.4), "per_image"),
-        (Query("arrival", find="P1"), "chosen"),
-        (Query("arrival", find=" "), "everybody"),
-    ],
-    ids=lambda value: (
-        value if isinstance(value, str) else f"{value.order}-{value.show}-{value.uncertain_from}-{bool(value.find)}"
-    ),
-)
-def test_reading_to_the_end_selects(query: Query, said: str) -> None:
-    assert selection(query) == said
+def test_what_is_due_is_a_filter_of_its_own() -> None:
+    due = replace(BLANK, turn=True)
+    assert matches(due, Query(show="turn")) and matches(replace(due, status="begun"), Query(show="turn"))
+    assert not matches(replace(due, status="read"), Query(show="turn"))
+    assert matches(replace(due, status="read", again=True), Query(show="turn"))
+    assert not matches(replace(BLANK, turn=False), Query(show="turn"))
 
 
 def test_search_wants_every_word_and_filters_by_status() -> None:
