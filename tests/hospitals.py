@@ -27,14 +27,18 @@ HELD_OUT = 4
 EVALUATION = EvaluationTerms(10, 1, 1.0)
 RIGHTS = SimulationRights(seed=11)
 TASK = Task((Finding("nodule", "SCT", "27925004", "Nodule"),), "DX")
+SIDED_TASK = Task(
+    (*Finding("effusion", "SCT", "60046008", "Pleural effusion").of_sides(["L", "R"]), *TASK.findings), "DX"
+)
 OPEN_POLICY = Policy(plan_epsilon=50.0, modes=("none", "local", "distributed"), minimum_quorum=1)
 
 
-def make_release(seed: int = 3, width: int = 8) -> Release:
-    """A small network with random weights for the one finding."""
+def make_release(seed: int = 3, width: int = 8, task: Task = TASK) -> Release:
+    """A small network with random weights for the one finding, or for those of another task."""
     architecture = Architecture("small", "random", frozen=False, width=width, pooling="mean", sharpness=4.0)
-    card = ModelCard(TASK, architecture, InputTransform(SIZE, 0.5, 0.25), (1.0,))
-    return Release.of(build(architecture, 1, seed), card)
+    many = len(task.findings)
+    card = ModelCard(task, architecture, InputTransform(SIZE, 0.5, 0.25), (1.0,) * many)
+    return Release.of(build(architecture, many, seed), card)
 
 
 def make_training(**changes: object) -> TrainingTerms:

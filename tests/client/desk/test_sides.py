@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from dicom_files import dicom
-from hospitals import RIGHTS, TASK, make_release
+from hospitals import RIGHTS, SIDED_TASK, make_release
 from starlette.testclient import TestClient
 
 from medquorum.client.annotations import new_id
@@ -17,20 +16,8 @@ from medquorum.client.desk.sessions import Sessions
 from medquorum.client.node import Node
 from medquorum.client.propose import propose
 from medquorum.client.store import NewInstance
-from medquorum.models.checkpoint import Release
-from medquorum.models.network import build
-from medquorum.task import Finding
 
 from .conftest import picture, visitor
-
-SIDES = Finding("effusion", "SCT", "60046008", "Pleural effusion").of_sides(["L", "R"])
-
-
-def sided_release() -> Release:
-    """For a nodule anywhere and an effusion on each side."""
-    plain = make_release().card
-    task = replace(TASK, findings=(*TASK.findings, *SIDES))
-    return Release.of(build(plain.architecture, 3, 3), replace(plain, task=task, temperatures=(1.0, 1.0, 1.0)))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +25,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Node, dict
     """A node with a film of a left side, one of a right side and one of both; the images by side; a browser inside."""
     folder: Path = tmp_path_factory.mktemp("sides")
     with Node.create(folder / "node", "A", held_out_share=0.0, simulation=RIGHTS) as node:
-        release = sided_release()
+        release = make_release(task=SIDED_TASK)
         node.releases.adopt(release)
         images: dict[str, str] = {}
         for number, side in enumerate(("L", "R", "")):
@@ -73,15 +60,15 @@ def test_the_page_hears_of_each_side_and_what_an_image_is_asked_for(
 ) -> None:
     _, images, client = page
     for side, keys in (
-        ("L", ["nodule", "effusion_left"]),
-        ("R", ["nodule", "effusion_right"]),
-        ("", ["nodule", "effusion_left", "effusion_right"]),
+        ("L", ["effusion_left", "nodule"]),
+        ("R", ["effusion_right", "nodule"]),
+        ("", ["effusion_left", "effusion_right", "nodule"]),
     ):
         found = shown(client, images[side])
         (image,) = found["images"]
         assert image["asked"] == keys == list(image["proposal"]["probabilities"])
-        assert [one["laterality"] for one in found["release"]["findings"]] == ["", "L", "R"]
-        assert {one["code"] for one in found["release"]["findings"][1:]} == {"60046008"}
+        assert [one["laterality"] for one in found["release"]["findings"]] == ["L", "R", ""]
+        assert {one["code"] for one in found["release"]["findings"][:2]} == {"60046008"}
 
 
 def test_a_film_of_one_side_is_not_told_of_the_other(page: tuple[Node, dict[str, str], TestClient]) -> None:
