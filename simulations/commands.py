@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
-from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +18,7 @@ from .compare.commands import compare
 from .days.commands import days
 from .describe.commands import describe
 from .errors import StudyError
-from .options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
+from .options import Data, StudyFile, Verbose, fresh_folder, kept_log, require_extra, shown, study_file, typed, watched
 from .published.commands import published
 from .sweep.commands import sweep
 from .verify.commands import verify
@@ -86,15 +84,13 @@ def demo(
         _require_processes(study, processes)
         command += ["--processes", str(processes)]
     engine = Engine.inprocess if processes is None else Engine.processes
-    _run(study, None, out, engine, command, as_json, verbose)
+    _run(study, None, out, engine, shlex.join(command), as_json, verbose)
 
 
 @simulate.command("run")
 def run(
     study: StudyFile,
-    data: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder that holds the study's images.", show_default=False)
-    ] = None,
+    data: Data = None,
     out: Out = None,
     engine: Annotated[
         Engine,
@@ -108,23 +104,21 @@ def run(
     """Run a study from its TOML file: hospitals, readers, a federation, and what each hospital gets alone."""
     from .study import load_study
 
-    command = ["medquorum", "simulate", "run", str(study), *([] if data is None else ["--data", str(data)])]
-    if engine is not Engine.inprocess:
-        command += ["--engine", engine.value]
+    more = [] if engine is Engine.inprocess else ["--engine", engine.value]
+    command = typed("run", study, data, *more)
     _run(load_study(study_file(study)), data, out, engine, command, as_json, verbose)
 
 
 def _run(
-    study: Study, data: Path | None, out: Path | None, engine: Engine, command: list[str], as_json: bool, verbose: bool
+    study: Study, data: Path | None, out: Path | None, engine: Engine, command: str, as_json: bool, verbose: bool
 ) -> None:
     require_extra(*(["ray"] if engine is Engine.ray else []))
     folder = fresh_folder(study.name) if out is None else out
     from . import report
-    from .console import console, next_steps, summary, watching
+    from .console import console, next_steps, summary
 
-    # Whatever a library prints belongs to the watcher: standard output is for the result alone.
-    with redirect_stdout(sys.stderr), watching(sys.stderr, bars=not verbose) as progress:
-        made, written = _result(study, data, folder, engine, shlex.join(command), progress, verbose)
+    with watched(verbose) as progress:
+        made, written = _result(study, data, folder, engine, command, progress, verbose)
     if as_json:
         sys.stdout.write(report.dump(made))
         return
@@ -137,28 +131,16 @@ def _result(
     study: Study, data: Path | None, folder: Path, engine: Engine, command: str, progress: Progress, verbose: bool
 ) -> tuple[Report, Written]:
     from . import report
-    from .progress import StageFinished, StageStarted
+    from .progress import stage_of
 
     # Seconds of importing torch and flwr that would otherwise look like nothing.
-    began = time.monotonic()
-    progress(StageStarted("Load libraries", 0))
-    from .run import run_study
-    from .run_log import run_log
-
-    progress(StageFinished("Load libraries", time.monotonic() - began))
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "run.log"
-    try:
-        with run_log(log, sys.stderr if verbose else None):
-            result = run_study(study, data, folder, engine=engine.value, progress=progress)
-            progress(StageStarted("Write the report", 0))
+    with stage_of(progress, "Load libraries"):
+        from .run import run_study
+    with kept_log(folder, verbose):
+        result = run_study(study, data, folder, engine=engine.value, progress=progress)
+        with stage_of(progress, "Write the report"):
             made = report.Report(result, command)
             written = report.write(made, folder)
-    except Exception:
-        if log.exists() and not verbose:
-            typer.echo(f"The run's log: {shown(log)}", err=True)
-        raise
-    progress(StageFinished("Write the report", written.seconds))
     return made, written
 
 

@@ -5,16 +5,13 @@ Nothing heavy is imported before the command runs, so that `--help` answers at o
 
 from __future__ import annotations
 
-import shlex
 import sys
-import time
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import StudyFile, Verbose, require_extra, shown, study_file
+from ..options import Data, StudyFile, Verbose, kept_log, require_extra, shown, study_file, typed, watched
 
 if TYPE_CHECKING:
     from .running import Audit
@@ -23,9 +20,7 @@ if TYPE_CHECKING:
 def audit(
     study: StudyFile,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the audit's files.", show_default=False)],
-    data: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder that holds the study's images.", show_default=False)
-    ] = None,
+    data: Data = None,
     canaries: Annotated[int, typer.Option(help="How many canaries; a fair coin decides for each.")] = 200,
     seeds: Annotated[int, typer.Option(help="How many canary audits, from the study's seed upwards.")] = 1,
     trainings: Annotated[int, typer.Option(help="How many trainings the membership attack makes, even.")] = 8,
@@ -40,27 +35,19 @@ def audit(
 ) -> None:
     """Attack a study from outside: canaries, membership, one step's noise, inversion. Exits with 1 if a claim falls."""
     require_extra()
-    from ..console import watching
-    from ..progress import StageFinished, StageStarted
+    from ..progress import stage_of
     from ..study import load_study
 
-    words = ["medquorum", "simulate", "audit", str(study), *([] if data is None else ["--data", str(data)])]
-    words += ["--out", str(out), "--canaries", str(canaries), "--seeds", str(seeds)]
+    words = ["--out", str(out), "--canaries", str(canaries), "--seeds", str(seeds)]
     words += ["--trainings", str(trainings), "--draws", str(draws)]
-    command = shlex.join([*words, *(["--without-privacy"] if without_privacy else [])])
-    # Whatever a library prints belongs to the watcher: standard output is for the result alone.
-    with redirect_stdout(sys.stderr), watching(sys.stderr, bars=not verbose) as progress:
+    command = typed("audit", study, data, *words, *(["--without-privacy"] if without_privacy else []))
+    with watched(verbose) as progress:
         loaded = load_study(study_file(study))
-        began = time.monotonic()
-        progress(StageStarted("Load libraries", 0))
-        from ..run_log import run_log
-        from . import document, page
-        from .running import Options, audit_study
-
-        progress(StageFinished("Load libraries", time.monotonic() - began))
+        with stage_of(progress, "Load libraries"):
+            from . import document, page
+            from .running import Options, audit_study
         options = Options(canaries, seeds, trainings, draws, private=not without_privacy)
-        out.mkdir(parents=True, exist_ok=True)
-        with run_log(out / "run.log", sys.stderr if verbose else None):
+        with kept_log(out, verbose):
             made = audit_study(loaded, data, out, options, progress)
             written = page.write(made, command, out)
     if as_json:

@@ -1,28 +1,25 @@
-"""audit.html: one self-contained page (no script, nothing fetched), in the look of a study's report; and the files."""
+"""audit.html: the page of an audit, in the look of a study's report; and the other files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 from ..outcome import versions
-from ..report import figures, statements
-from ..report.page import data_uri, shown_width
+from ..report import figures
+from ..report.files import Named, keep_plots
+from ..report.pages import beside, pictures, rendered
 from . import document, plots, words
 from .membership import Membership
 from .running import Audit
 
 
-def write(audit: Audit, command: str, folder: Path) -> list[tuple[str, Path]]:
+def write(audit: Audit, command: str, folder: Path) -> list[Named]:
     """Write every file into `folder`, the figures first should a plot fail: (what for, path) of each."""
     (folder / "audit.json").write_text(document.dump(audit, command), encoding="utf-8")
     (folder / "audit.md").write_text(words.markdown(audit), encoding="utf-8")
     drawn = plots.draw_all(audit)
-    place = folder / "plots"
-    place.mkdir(exist_ok=True)
-    for name, png in drawn.items():
-        (place / f"{name}.png").write_bytes(png)
+    keep_plots(drawn, folder)
     (folder / "audit.html").write_text(render(audit, command, drawn), encoding="utf-8")
     return [
         ("Read it in a browser", folder / "audit.html"),
@@ -32,30 +29,25 @@ def write(audit: Audit, command: str, folder: Path) -> list[tuple[str, Path]]:
 
 
 def render(audit: Audit, command: str, drawn: Mapping[str, bytes]) -> str:
-    """The page's HTML; `drawn` are the PNG bytes of `plots.draw_all`. Names are untrusted: every one is escaped."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    here = resources.files(__name__.rpartition(".")[0])
-    look = resources.files(statements.__name__.rpartition(".")[0]).joinpath("templates", "report.css")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(here.joinpath("audit.html").read_text(encoding="utf-8")).render(
-        audit=audit,
-        style=Markup(look.read_text(encoding="utf-8")),
+    """The page's HTML; `drawn` are the PNG bytes of `plots.draw_all`."""
+    return rendered(
+        beside(__name__, "audit.html"),
+        study=audit.study,
         headline=headline(audit),
+        leads=[],
+        synthetic=audit.synthetic,
         verdicts=words.verdicts(audit),
         headers=words.HEADERS,
         rows=words.rows(audit),
         members=[_member(arm.mode, arm.membership) for arm in audit.arms],
-        pictures={name: (data_uri(png), plots.ALTERNATIVES[name], shown_width(png)) for name, png in drawn.items()},
+        pictures=pictures(drawn, plots.ALTERNATIVES),
+        command=command,
         facts=[
             ("hospitals", ", ".join(audit.hospitals)),
             ("confidence", f"{100 * audit.confidence:g} % of every lower bound"),
             ("wall clock", figures.duration(audit.seconds)),
             *((str(name), str(value)) for name, value in versions()),
         ],
-        command=command,
-        research_use=statements.RESEARCH_USE,
     )
 
 

@@ -5,10 +5,7 @@ Nothing heavy is imported before the command runs, so that `--help` answers at o
 
 from __future__ import annotations
 
-import shlex
 import sys
-import time
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +13,19 @@ import typer
 
 from ...toml_table import nearest
 from ..errors import StudyError
-from ..options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
+from ..options import (
+    Data,
+    StudyFile,
+    Verbose,
+    fresh_folder,
+    kept_log,
+    require_extra,
+    require_one_form,
+    shown,
+    study_file,
+    typed,
+    watched,
+)
 
 if TYPE_CHECKING:
     from .running import Options
@@ -24,9 +33,7 @@ if TYPE_CHECKING:
 
 def compare(
     study: StudyFile,
-    data: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder that holds the study's images.", show_default=False)
-    ] = None,
+    data: Data = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -52,51 +59,35 @@ def compare(
     verbose: Verbose = False,
 ) -> None:
     """Pooled, alone and federated, without and with privacy: every way of learning, tested on the same patients."""
-    if as_json and markdown:
-        raise StudyError("two forms of output were asked for", where="--json, --markdown", fix="give one of them")
+    require_one_form(as_json, markdown)
     require_extra()
-    from ..console import console, watching
-    from ..progress import StageFinished, StageStarted
+    from ..console import console
+    from ..progress import stage_of
     from ..study import load_study
 
-    # Whatever a library prints belongs to the watcher: standard output is for the result alone.
-    with redirect_stdout(sys.stderr), watching(sys.stderr, bars=not verbose) as progress:
+    with watched(verbose) as progress:
         loaded = load_study(study_file(study))
         epsilons = _epsilons(epsilon)
-        began = time.monotonic()
-        progress(StageStarted("Load libraries", 0))
-        from ..run_log import run_log
-        from . import document, report, show
-        from .running import Options, compare_cells
-
-        progress(StageFinished("Load libraries", time.monotonic() - began))
+        with stage_of(progress, "Load libraries"):
+            from . import document, report, show
+            from .running import Options, compare_cells
         options = Options(seeds, epsilons, _modes(mode))
         folder = fresh_folder(f"compare-{loaded.name}") if out is None else out
-        folder.mkdir(parents=True, exist_ok=True)
-        log = folder / "run.log"
-        try:
-            with run_log(log, sys.stderr if verbose else None):
-                comparison = compare_cells(loaded, data, folder, options, progress)
-                began = time.monotonic()
-                progress(StageStarted("Write the report", 0))
+        with kept_log(folder, verbose):
+            comparison = compare_cells(loaded, data, folder, options, progress)
+            with stage_of(progress, "Write the report"):
                 written = report.write(comparison, _command(study, data, options), folder)
-                progress(StageFinished("Write the report", time.monotonic() - began))
-        except Exception:
-            if log.exists() and not verbose:
-                typer.echo(f"The run's log: {shown(log)}", err=True)
-            raise
     if as_json:
         sys.stdout.write(document.dump(comparison, _command(study, data, options)))
     elif markdown:
         sys.stdout.write(show.markdown(comparison))
     else:
-        show.summary(comparison, console(sys.stdout), [(one.what, shown(one.path)) for one in written])
+        show.summary(comparison, console(sys.stdout), [(what, shown(path)) for what, path in written])
 
 
 def _command(study: Path, data: Path | None, options: Options) -> str:
-    words = ["medquorum", "simulate", "compare", str(study), *([] if data is None else ["--data", str(data)])]
-    words += ["--seeds", str(options.seeds), "--epsilon", ",".join(f"{one:g}" for one in options.epsilons)]
-    return shlex.join([*words, "--mode", ",".join(options.modes)])
+    epsilons, modes = ",".join(f"{one:g}" for one in options.epsilons), ",".join(options.modes)
+    return typed("compare", study, data, "--seeds", str(options.seeds), "--epsilon", epsilons, "--mode", modes)
 
 
 def _epsilons(text: str) -> tuple[float, ...]:

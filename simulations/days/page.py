@@ -1,41 +1,33 @@
-"""days.html: one self-contained page (no script, nothing fetched), in the look of a study's report."""
+"""days.html: the page of the loops over days, in the look of a study's report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 
-from ..report import figures, statements
-from ..report.page import data_uri, shown_width
+from ..report import figures
+from ..report.pages import beside, pictures, rendered
 from . import show, table
 from .plots import PLOTS
 from .running import Days
 
 
 def render(days: Days, command: str, plots: Mapping[str, bytes]) -> str:
-    """The page's HTML; `plots` are the PNG bytes of `plots.draw_all`. Names are untrusted: every one is escaped."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    here = resources.files(__name__.rpartition(".")[0])
-    look = resources.files(statements.__name__.rpartition(".")[0]).joinpath("templates", "report.css")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    """The page's HTML; `plots` are the PNG bytes of `plots.draw_all`."""
     versions = days.manifest["versions"]
     assert isinstance(versions, dict)
-    return environment.from_string(here.joinpath("days.html").read_text(encoding="utf-8")).render(
-        study=days.study,
-        style=Markup(look.read_text(encoding="utf-8")),
+    return rendered(
+        beside(__name__, "days.html"),
+        study=days.study.name,
         headline=table.headline(days),
-        notes=table.notes(days),
-        headers=show.HEADERS,
-        rows=[(line.label, show.cells(line)) for line in table.lines(days)],
-        day_headers=show.day_headers(days),
-        day_rows=show.day_rows(days),
-        pictures=[
-            (data_uri(plots[plot.name]), plot.alternative, shown_width(plots[plot.name]))
-            for plot in PLOTS
-            if plot.name in plots
-        ],
+        leads=[days.study.description],
+        synthetic=days.study.synthetic,
+        notices=table.notes(days),
+        headers=["Labelled", *show.HEADERS],
+        rows=[(line.label, *show.cells(line)) for line in table.lines(days)],
+        day_headers=["Day", *show.day_headers(days)],
+        day_rows=[(label, *cells) for label, cells in show.day_rows(days)],
+        pictures=pictures(plots, {plot.name: plot.alternative for plot in PLOTS}),
+        command=command,
         facts=[
             ("model", days.model),
             ("study", str(days.manifest["study_hash"])),
@@ -43,6 +35,4 @@ def render(days: Days, command: str, plots: Mapping[str, bytes]) -> str:
             ("wall clock", figures.duration(days.seconds)),
             *((str(name), str(value)) for name, value in versions.items()),
         ],
-        command=command,
-        research_use=statements.RESEARCH_USE,
     )

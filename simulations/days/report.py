@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..compare.report import Written
+from ..report.files import Named, keep_plots
 from . import document, show
 from .running import Days
 
 
-def write(days: Days, command: str, folder: Path) -> list[Written]:
+def write(days: Days, command: str, folder: Path) -> list[Named]:
     """Write every file into `folder`, replacing earlier ones; figures first, should a plot fail."""
     files = [
-        Written("All their figures, for your own plots", folder / "days.json"),
-        Written("Every day for a spreadsheet", folder / "days.csv"),
-        Written("The tables for a page of text", folder / "days.md"),
+        ("All their figures, for your own plots", folder / "days.json"),
+        ("Every day for a spreadsheet", folder / "days.csv"),
+        ("The tables for a page of text", folder / "days.md"),
     ]
-    for file, text in zip(
+    for (_, path), text in zip(
         files, (document.dump(days, command), document.table(days), show.markdown(days)), strict=True
     ):
-        file.path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     # matplotlib and jinja2 take a second to import, and only here.
     from . import page, plots
 
     drawn = plots.draw_all(days)
-    place = folder / "plots"
-    place.mkdir(exist_ok=True)
-    for name, png in drawn.items():
-        (place / f"{name}.png").write_bytes(png)
+    keep_plots(drawn, folder)
     html = folder / "days.html"
     html.write_text(page.render(days, command, drawn), encoding="utf-8")
-    return [Written("Read it in a browser", html), *files]
+    return [("Read it in a browser", html), *files]

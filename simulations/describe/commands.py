@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..options import StudyFile, Verbose, require_extra, shown, study_file
+from ..options import Data, StudyFile, Verbose, require_extra, shown, study_file, watched
 
 
 def describe(
     study: StudyFile,
-    data: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder that holds the study's images.", show_default=False)
-    ] = None,
+    data: Data = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -35,11 +32,10 @@ def describe(
 ) -> None:
     """Each hospital's patients, images and prevalence, to train on and held out; trains nothing."""
     require_extra()
-    from ..console import watching
     from ..progress import stage_of
     from ..study import load_study
 
-    with redirect_stdout(sys.stderr), watching(sys.stderr, bars=not verbose) as progress:
+    with watched(verbose) as progress:
         loaded = load_study(study_file(study), seed)
         with tempfile.TemporaryDirectory(prefix="medquorum-") as place, stage_of(progress, "Divide the patients"):
             from ..gather import gather, keep

@@ -6,14 +6,12 @@ Nothing heavy is imported before the command runs, so that `--help` answers at o
 from __future__ import annotations
 
 import sys
-import time
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..options import StudyFile, Verbose, fresh_folder, require_extra, shown, study_file
+from ..options import StudyFile, Verbose, fresh_folder, kept_log, require_extra, shown, study_file, watched
 
 
 def published(
@@ -33,22 +31,15 @@ def published(
 ) -> None:
     """Train a federation on a public set of arrays (mnist) and score it as published figures are."""
     require_extra()
-    from ..console import watching
-    from ..progress import StageFinished, StageStarted
+    from ..progress import stage_of
     from ..study import load_study
 
     loaded = load_study(study_file(study))
-    # Whatever a library prints belongs to the watcher: standard output is for the result alone.
-    with redirect_stdout(sys.stderr), watching(sys.stderr, bars=not verbose) as progress:
-        began = time.monotonic()
-        progress(StageStarted("Load libraries", 0))
-        from ..run_log import run_log
-        from .running import check
-
-        progress(StageFinished("Load libraries", time.monotonic() - began))
+    with watched(verbose) as progress:
+        with stage_of(progress, "Load libraries"):
+            from .running import check
         folder = fresh_folder(loaded.name) if out is None else out
-        folder.mkdir(parents=True, exist_ok=True)
-        with run_log(folder / "run.log", sys.stderr if verbose else None):
+        with kept_log(folder, verbose):
             made = check(loaded, data, folder, seeds, progress)
     if as_json:
         sys.stdout.write(made.dump())

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from .document import Report, dump, from_document, load, to_document
+from .files import keep_plots
 
 __all__ = ["Report", "Written", "dump", "from_document", "load", "to_document", "write"]
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of a report, and how long they took."""
+    """The files of a report."""
 
     json: Path
     html: Path
     plots: tuple[Path, ...]
-    seconds: float
 
 
 def write(report: Report, folder: Path) -> Written:
@@ -26,7 +25,6 @@ def write(report: Report, folder: Path) -> Written:
 
     report.json comes first: should a plot fail, the figures of a long run are not lost.
     """
-    began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     json, html = folder / "report.json", folder / "report.html"
     json.write_text(dump(report), encoding="utf-8")
@@ -35,10 +33,6 @@ def write(report: Report, folder: Path) -> Written:
     from .plots import draw_all
 
     plots = draw_all(report.result)
-    place = folder / "plots"
-    place.mkdir(exist_ok=True)
-    paths = tuple(place / f"{name}.png" for name in plots)
-    for path, png in zip(paths, plots.values(), strict=True):
-        path.write_bytes(png)
+    paths = keep_plots(plots, folder)
     html.write_text(page.render(report, plots), encoding="utf-8")
-    return Written(json, html, paths, time.monotonic() - began)
+    return Written(json, html, paths)

@@ -1,25 +1,16 @@
-"""report.html: one self-contained page (no script, nothing fetched), written from a StudyResult alone.
-
-Names of studies, hospitals, findings and files are untrusted text: the template escapes every one of them, and the
-page's own content policy forbids scripts and requests.
-"""
+"""report.html: the page of a study, written from a StudyResult alone."""
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
-from typing import TYPE_CHECKING
 
 from ..results import SheetImage, SiteResult, StudyResult
 from . import figures, statements
 from .document import Report, figures_digest, to_document
-from .plots import PLOTS, overlay, style
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from .pages import beside, data_uri, pictures, rendered
+from .plots import PLOTS, overlay
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +72,14 @@ class KeptOut:
 
 def render(report: Report, plots: Mapping[str, bytes]) -> str:
     """The page's HTML; `plots` are the PNG bytes of `plots.draw_all`."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     result = report.result
-    folder = resources.files(__name__.rpartition(".")[0]).joinpath("templates")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    alternatives = {plot.name: plot.alternative for plot in PLOTS}
-
-    def plot(name: str) -> Markup:
-        return Markup('<figure class="plot"><img src="{}" alt="{}" width="{}"></figure>').format(
-            data_uri(plots[name]), alternatives[name], shown_width(plots[name])
-        )
-
-    return environment.from_string(folder.joinpath("report.html").read_text(encoding="utf-8")).render(
+    return rendered(
+        beside(__name__, "templates").joinpath("report.html"),
         result=result,
-        style=Markup(folder.joinpath("report.css").read_text(encoding="utf-8")),
         headline=statements.headline(result),
-        comparisons=statements.comparisons(result),
+        leads=statements.comparisons(result),
+        synthetic=result.synthetic,
         notices=statements.notices(result),
-        research_use=statements.RESEARCH_USE,
         guarantee=statements.guarantee(result),
         tiles=_tiles(result),
         rows=[_row(site) for site in result.sites],
@@ -108,10 +87,10 @@ def render(report: Report, plots: Mapping[str, bytes]) -> str:
         absences=_absences(result),
         cards=[_card(image) for image in result.sheet],
         quarantined=[_kept_out(site) for site in result.sites if site.quarantined],
-        command=report.command,
         digest=figures_digest(to_document(report)),
+        pictures=pictures(plots, {plot.name: plot.alternative for plot in PLOTS}),
+        command=report.command,
         facts=_facts(result),
-        plot=plot,
     )
 
 
@@ -201,13 +180,3 @@ def _listed(names: tuple[str, ...]) -> str:
     if len(names) == 1:
         return f"one finding, {names[0]}"
     return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def data_uri(png: bytes) -> str:
-    """The picture as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def shown_width(png: bytes) -> int:
-    """Width of the picture on the page in CSS pixels, 96 an inch (a PNG holds its width in pixels at byte 16)."""
-    return round(int.from_bytes(png[16:20], "big") * 96 / style.DPI)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..report.files import Named, keep_plots
 from . import document, show
 from .rows import Sweep
 
 
-def write(sweep: Sweep, command: str, folder: Path) -> list[tuple[str, Path]]:
+def write(sweep: Sweep, command: str, folder: Path) -> list[Named]:
     """Write every file into `folder`, replacing earlier ones, figures first should a plot fail: (what for, path)."""
     files = [
         ("All its figures, for your own plots", folder / "sweep.json"),
@@ -21,9 +22,5 @@ def write(sweep: Sweep, command: str, folder: Path) -> list[tuple[str, Path]]:
     # matplotlib takes a second to import, and only here.
     from . import plots
 
-    place = folder / "plots"
-    place.mkdir(exist_ok=True)
-    drawn = plots.draw_all(sweep)
-    for name, png in drawn.items():
-        (place / f"{name}.png").write_bytes(png)
-    return [*files, (f"Its {len(drawn)} plots", place)]
+    drawn = keep_plots(plots.draw_all(sweep), folder)
+    return [*files, (f"Its {len(drawn)} plots", folder / "plots")]

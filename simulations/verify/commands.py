@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import Verbose, require_extra
+from ..options import Verbose, require_extra, watched
 
 if TYPE_CHECKING:
     from .running import Verified
@@ -41,11 +40,9 @@ def verify(
 ) -> None:
     """Run a finished study again and compare every figure. Exits with 1 if one differs."""
     require_extra()
-    from ..console import watching
     from ..progress import stage_of
 
-    # Whatever a library prints belongs to the watcher: standard output is for the result alone.
-    with redirect_stdout(sys.stderr), watching(sys.stderr, bars=not verbose) as progress:
+    with watched(verbose) as progress:
         with stage_of(progress, "Load libraries"):
             from .running import verify as run_again
         found = run_again(folder, data, tolerance, progress)

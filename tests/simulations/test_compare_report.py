@@ -143,7 +143,7 @@ def test_without_a_private_training_there_is_no_plot_against_epsilon():
 
 def test_the_report_is_written_whole_and_the_page_escapes_names(tmp_path):
     written = report.write(comparison(refused=True), "medquorum simulate compare x", tmp_path)
-    assert {one.path.name for one in written} == {"compare.html", "compare.json", "compare.csv", "compare.md"}
+    assert {path.name for _, path in written} == {"compare.html", "compare.json", "compare.csv", "compare.md"}
     page = (tmp_path / "compare.html").read_text(encoding="utf-8")
     assert "<script" not in page and "<i>grove" not in page and "&lt;i&gt;grove" in page
     assert "http" not in page.replace("http-equiv", "") and page.count("data:image/png;base64,") == 2
