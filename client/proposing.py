@@ -6,17 +6,14 @@ adopted meanwhile looks at everything again.
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .errors import NodeError
 from .propose import propose
 from .releases import Releases
+from .repeating import Repeating
 from .store import InstanceRow, Store
 
 if TYPE_CHECKING:
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
 QUIET_SECONDS = 60.0
 # A burst of studies is proposed for a few images at a time, so that whoever stops the node need not wait for all.
 _AT_ONCE = 256
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,45 +56,20 @@ class Quiet:
         ]
 
 
-class Proposing:
+class Proposing(Repeating):
     """Proposes in a thread of its own for as long as its `with` block lasts. `pause`: seconds between two looks."""
 
     def __init__(self, store: Store, releases: Releases, quiet: float = QUIET_SECONDS, pause: float = 5.0) -> None:
+        super().__init__("proposing", pause, "proposing failed; the images wait")
         self._store = store
         self._releases = releases
         self._quiet = Quiet(quiet)
-        self._pause = pause
         self._seen = 0
         self._current: Release | None = None
         self._failed: dict[str, set[str]] = {}
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="proposing", daemon=True)
 
-    def __enter__(self) -> Proposing:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        told = ""
-        while not self._ending.is_set():
-            try:
-                self._once()
-                told = ""
-            except NodeError as fault:  # a full disk, a damaged release: said once, tried again
-                if str(fault) != told:
-                    _log.error("%s", fault)
-                    told = str(fault)
-            except Exception:  # a fault of ours: said in full, and the images still wait
-                _log.exception("proposing failed; the images wait")
-            self._ending.wait(self._pause)
-
-    def _once(self) -> None:
+    def once(self) -> None:
+        """Propose for every image whose study is quiet now."""
         now = time.monotonic()
         fresh = self._store.desk().images(after=self._seen)
         if fresh:
@@ -116,10 +87,10 @@ class Proposing:
                 return
             report = propose(self._store, release, instances=ready[start : start + _AT_ONCE])
             for one in report.failed:
-                _log.warning("no proposal for %s: %s", one.instance, one.reason)
+                self._log.warning("no proposal for %s: %s", one.instance, one.reason)
             # Its file does not change, so it would fail again.
             failed.update(one.instance for one in report.failed)
-            _log.info("proposed for %d images, %d not applicable", report.proposed, report.not_applicable)
+            self._log.info("proposed for %d images, %d not applicable", report.proposed, report.not_applicable)
 
     def _release(self) -> Release | None:
         named = self._releases.current_hash()

@@ -25,6 +25,7 @@ from ..store import InstanceRow
 from .errors import ExportError, ExportRequestError
 from .naming import NOTICE
 from .results import Device, Result
+from .to_folder import require_folder
 
 Format = Literal["csv", "coco"]
 
@@ -215,12 +216,7 @@ def write_research(
     if form == "coco":
         shown = [result if regions else _without_places(result) for result in results]
         wanted["coco.json"] = json.dumps(coco(shown), allow_nan=False)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as fault:
-        raise ExportRequestError(
-            f"no folder can be made here ({fault.strerror})", where=str(folder), fix="name another folder"
-        ) from fault
+    require_folder(folder)
     taken = [name for name in wanted if (folder / name).exists()]
     if taken:
         raise ExportRequestError(f"{taken[0]} is there already", where=str(folder), fix="name an empty folder")

@@ -20,12 +20,7 @@ class FolderDestination:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as fault:
-            raise ExportRequestError(
-                f"no folder can be made here ({fault.strerror})", where=str(folder), fix="name another folder"
-            ) from fault
+        require_folder(folder)
 
     @property
     def name(self) -> str:
@@ -62,3 +57,13 @@ class FolderDestination:
 
     def _path(self, made: Made) -> Path:
         return self._folder / f"{made.kind}-{made.sop_uid}.dcm"
+
+
+def require_folder(folder: Path) -> None:
+    """Make a folder (mode 0700) when it is missing; ExportRequestError where that cannot be."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as fault:
+        raise ExportRequestError(
+            f"no folder can be made here ({fault.strerror})", where=str(folder), fix="name another folder"
+        ) from fault

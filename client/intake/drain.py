@@ -6,26 +6,24 @@ leaves it there, and the next one finds it again: what the store holds by then c
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from types import TracebackType
 
 from ..deidentify import Deidentification
-from ..errors import NodeError, StoreBusyError, TamperError
+from ..errors import TamperError
 from ..gate import Examiner
 from ..ordered import in_order
 from ..pixels import UnreadableError
+from ..repeating import Repeating
 from ..spool import Spool
 from ..store import Store
 from .batches import BATCH, Account, Read, attempt, workers
 from .instance import deidentification_of, new_instance
 from .report import IntakeReport, together
 
-_log = logging.getLogger("medquorum.intake")
 _PAUSE_SECONDS = 1.0
 
 
@@ -65,7 +63,7 @@ def _read(spool: Spool, gate: Examiner, how: Deidentification, entry: str) -> Re
     )
 
 
-class Draining:
+class Draining(Repeating):
     """Drains the spool in a thread of its own for as long as its `with` block lasts, whenever something waits.
 
     store: the store where this process has it open, or how to open it: it is then opened only while something waits,
@@ -79,40 +77,14 @@ class Draining:
         gate: Examiner,
         settled: Callable[[IntakeReport], None] | None = None,
     ) -> None:
+        super().__init__("intake", _PAUSE_SECONDS, "taking files in failed; they wait in the spool")
         self._store = store
         self._spool = spool
         self._gate = gate
         self._settled = settled
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
 
-    def __enter__(self) -> Draining:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        told = ""
-        while not self._ending.is_set():
-            try:
-                self._once()
-                told = ""
-            except StoreBusyError:
-                pass
-            except NodeError as fault:  # a full disk, a lost key: said once, tried again, nothing lost
-                if str(fault) != told:
-                    _log.error("%s", fault)
-                    told = str(fault)
-            except Exception:  # a fault of ours: said in full, and what waits still waits
-                _log.exception("taking files in failed; they wait in the spool")
-            self._ending.wait(_PAUSE_SECONDS)
-
-    def _once(self) -> None:
+    def once(self) -> None:
+        """Take in what waits now."""
         if not self._spool.waiting():
             return
         opened: AbstractContextManager[Store] = (
@@ -121,8 +93,8 @@ class Draining:
         with opened as store:
             report = drain(store, self._spool, self._gate, self._ending)
         for item in report.quarantined:
-            _log.warning("quarantined %s: %s (%s)", item.source, item.reason, item.code)
-        _log.info("taken in: %d new, %d known, %d quarantined", *_counts(report))
+            self._log.warning("quarantined %s: %s (%s)", item.source, item.reason, item.code)
+        self._log.info("taken in: %d new, %d known, %d quarantined", *_counts(report))
         if self._settled is not None:
             self._settled(report)
 

@@ -15,8 +15,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from socketserver import BaseServer
@@ -252,18 +252,12 @@ class _Inflow(BytesIO):
     def write(self, data: Any, /) -> int:
         """Take a fragment; a failure is kept for the answer, since the sender listens only after its last one."""
         if self._refusal is None:
-            try:
+            with self._kept():
                 if self._arriving is None:
                     self._arriving = self._begin()
                 self._arriving.write(data)
                 if self._arriving.size > self._longest:
                     self._refuse(OUT_OF_RESOURCES, f"larger than {self._longest >> 20} MB")
-            except DiskFullError as fault:
-                _log.error("%s", fault)
-                self._refuse(OUT_OF_RESOURCES, "the disk is full")
-            except NodeError as fault:
-                _log.error("%s", fault)
-                self._refuse(PROCESSING_FAILURE, "it cannot be kept")
         return len(data)
 
     def _begin(self) -> Arriving:
@@ -288,15 +282,9 @@ class _Inflow(BytesIO):
 
     def settle(self) -> tuple[int, str | None]:
         """Bring the file to disk and say which status and comment its sender gets: 0 only if it is there."""
-        try:
+        with self._kept():
             if self._refusal is None and self._arriving is not None:
                 self._arriving.finish()
-        except DiskFullError as fault:
-            _log.error("%s", fault)
-            self._refuse(OUT_OF_RESOURCES, "the disk is full")
-        except NodeError as fault:
-            _log.error("%s", fault)
-            self._refuse(PROCESSING_FAILURE, "it cannot be kept")
         if self._refusal is not None:
             return self._refusal
         return (SUCCESS, None) if self._arriving is not None else (CANNOT_UNDERSTAND, "an empty data set")
@@ -305,6 +293,18 @@ class _Inflow(BytesIO):
         """Leave nothing of it behind."""
         if self._arriving is not None:
             self._arriving.discard()
+
+    @contextmanager
+    def _kept(self) -> Generator[None]:
+        """A fault of the disk within the block refuses the file."""
+        try:
+            yield
+        except DiskFullError as fault:
+            _log.error("%s", fault)
+            self._refuse(OUT_OF_RESOURCES, "the disk is full")
+        except NodeError as fault:
+            _log.error("%s", fault)
+            self._refuse(PROCESSING_FAILURE, "it cannot be kept")
 
     def _refuse(self, status: int, comment: str) -> None:
         self._refusal = status, comment
