@@ -82,6 +82,7 @@ def plain_annotation(annotation: Annotation) -> Plain:
         "regions": _regions(annotation.id, annotation.regions),
         "comment": annotation.comment,
         "proposal": annotation.proposal,
+        "weighed": list(annotation.weighed),
         "at_time": annotation.at.isoformat(),
     }
 
