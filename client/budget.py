@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..privacy.accounting import epsilon
 from ..privacy.distributed import Collusion, collusions
 from ..privacy.events import round_events
 from ..privacy.guarantee import against
 from ..privacy.ledger import Ledger
 from .agreements import Agreements
+from .evaluate import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class PlanBudget:
     """One started plan. spent: epsilon charged so far, at the plan's delta. rounds: how many more like its own fit;
     None when this node no longer knows the plan. closed: it counts as fully spent since the ledger was brought back.
-    collusions: what the whole plan costs against the coordinator with so many sites; shown, never charged."""
+    collusions: what the whole plan costs against the coordinator with so many sites; shown, never charged. evaluated:
+    epsilon charged so far about a patient held out; spent is the larger of this and what training was charged. gates:
+    what each of its gates found here, under noise; never told outside."""
 
     name: str
     epsilon: float
@@ -24,6 +28,8 @@ class PlanBudget:
     rounds: int | None
     closed: bool
     collusions: tuple[Collusion, ...]
+    evaluated: float
+    gates: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ def budget(ledger: Ledger, agreements: Agreements) -> Budget:
                 rounds,
                 plan_hash in book.closed,
                 () if known is None else collusions(known),
+                epsilon(book.events_of(plan_hash, "held out"), first.plan_delta),
+                agreements.verdicts(plan_hash),
             )
         )
     used, left = book.cost.divergence, book.renyi_left
@@ -94,5 +102,8 @@ def lines(budget: Budget) -> list[str]:
         else:
             left = "unknown here" if plan.rounds is None else f"{plan.rounds} more rounds are affordable"
         said.append(f"{plan.name}: {plan.spent:.4g} of epsilon {plan.epsilon:g} at delta {plan.delta:g}; {left}.")
+        if plan.evaluated:
+            said.append(f"    Evaluation, gates on subgroups included, costs a patient held out {plan.evaluated:.4g}.")
+        said += [f"    Gate on {one.group}: {one.words()}." for one in plan.gates]
         said += [f"    {line}" for line in against(plan.collusions)]
     return said

@@ -6,10 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medquorum.client.evaluate import score_histograms
+from medquorum.client.evaluate import group_histograms, score_histograms
 from medquorum.models.histograms import noised_auroc
 from medquorum.models.metrics import auroc
 from medquorum.privacy.evaluation import sensitivity
+from medquorum.privacy.subgroups import EVERY_PATIENT, EVERYBODY, SEXES, Sex, Subgroup, Traits, overlap, parsed
 
 NAN = float("nan")
 
@@ -51,6 +52,50 @@ def test_removing_any_patient_moves_the_vector_by_at_most_the_stated_sensitivity
     assert np.linalg.norm(difference) <= sensitivity(3)
     assert set(difference.tolist()) <= {0.0, 1.0}
     assert difference.reshape(3, -1).sum(axis=1).max() <= 1.0
+
+
+LINES = st.sampled_from((0, 18, 40, 65, 80))
+GROUPS = st.lists(
+    st.tuples(st.sampled_from(SEXES), LINES, LINES).filter(lambda t: not 0 < t[2] <= t[1]).map(lambda t: Subgroup(*t)),
+    min_size=1,
+    max_size=5,
+    unique=True,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    images=st.lists(IMAGE, min_size=1, max_size=20),
+    traits=st.lists(st.sampled_from(EVERY_PATIENT), min_size=6, max_size=6),
+    groups=GROUPS,
+    gone=st.integers(0, 5),
+)
+def test_with_groups_too_a_patient_moves_the_vector_by_no_more_than_what_noise_and_charge_are_made_for(
+    images: list[tuple[int, tuple[float, ...], tuple[float, ...]]],
+    traits: list[Traits],
+    groups: list[Subgroup],
+    gone: int,
+) -> None:
+    """Whoever they are, in all groups that hold them at once, however these overlap."""
+    patients = np.array([patient for patient, _, _ in images])
+    scores, labels = (np.array([image[place] for image in images]) for place in (1, 2))
+    kept = patients != gone
+    with_all = group_histograms(scores, labels, patients, 7, groups, traits)
+    without = group_histograms(scores[kept], labels[kept], patients[kept], 7, groups, traits)
+    assert np.linalg.norm(with_all - without) <= sensitivity(3, overlap(groups)) + 1e-12
+    assert set((with_all - without).tolist()) <= {0.0, 1.0}
+
+
+@given(st.lists(IMAGE, min_size=1, max_size=20), st.lists(st.sampled_from(SEXES[1:]), min_size=6, max_size=6))
+def test_everybody_is_the_whole_and_the_sexes_are_its_parts(
+    images: list[tuple[int, tuple[float, ...], tuple[float, ...]]], sexes: list[Sex]
+) -> None:
+    patients = np.array([patient for patient, _, _ in images])
+    scores, labels = (np.array([image[place] for image in images]) for place in (1, 2))
+    groups = (EVERYBODY, *parsed("sex"))
+    whole, *parts = group_histograms(scores, labels, patients, 7, groups, [Traits(sex) for sex in sexes]).reshape(4, -1)
+    assert np.array_equal(whole, score_histograms(scores, labels, patients, 7))
+    assert np.array_equal(whole, sum(parts))
 
 
 @settings(max_examples=50, deadline=None)
