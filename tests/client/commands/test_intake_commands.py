@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_files import dataset, dicom
+from node_commands import run
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from pynetdicom import AE
 
-from medquorum.cli import main
 from medquorum.client.intake.pull import PullError, Wanted, pull
 from medquorum.client.intake.settings import IntakeSettings
 from medquorum.client.keys import NodeKey
@@ -38,16 +38,6 @@ PIXELS = np.arange(600, dtype=np.uint16).reshape(20, 30)
 def node(tmp_path: Path) -> Path:
     Node.create(tmp_path / "node", "north", held_out_share=0.0).close()
     return tmp_path / "node"
-
-
-def run(capsys: Capture, *arguments: object, status: int = 0) -> str:
-    """What a command prints that ends with this status: on standard output if it succeeds, else its one line."""
-    capsys.readouterr()
-    found = main(["node", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    assert found == status, out + err
-    assert "Traceback" not in err
-    return out if status == 0 else err
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hospitals import fill_node
+from node_commands import run
 
 from medquorum.cli import main
 from medquorum.client.audit_log import LOG
@@ -38,16 +39,6 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def node(laid_out: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(laid_out, tmp_path / "node"))
-
-
-def run(capsys: Capture, *arguments: object, status: int = 0) -> str:
-    """What a command prints that ends with this status: on standard output if it succeeds, else its one line."""
-    capsys.readouterr()
-    found = main(["node", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    assert found == status, out + err
-    assert "Traceback" not in err
-    return out if status == 0 else err
 
 
 # ---- consent
