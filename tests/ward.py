@@ -15,7 +15,6 @@ from medquorum.client.accounts.administration import Administration
 from medquorum.client.accounts.book import Book
 from medquorum.client.accounts.passwords import Hasher
 from medquorum.client.accounts.signing_in import SigningIn
-from medquorum.client.audit_log import Untraced
 from medquorum.client.desk.app import desk_app
 from medquorum.client.desk.people import PeopleWithPasswords
 from medquorum.client.desk.roles import Role
@@ -103,6 +102,3 @@ def ward(folder: Path, rooms: Rooms | None = None) -> Generator[Ward]:
         yield made
     finally:
         made.book.close()
-
-
-NOWHERE = Untraced()
