@@ -24,40 +24,38 @@ def quality(
     Nothing leaves this machine, and nothing is changed: suspected labels are for reading again.
     """
     from ..quality import words
-    from ..quality.drift import drift
-    from ..quality.gathered import frames, looks
-    from ..quality.measured import finding_quality, reader_quality, suspect_labels
+    from ..quality.report import quality_report
+    from ..releases import Releases
     from ..store import Store
 
+    release = Releases(folder / "releases").current_hash()
     with Store.open(folder / "store") as store:
-        read = frames(store)
-        drifted = drift(*looks(store))
-    stated = {finding for frame in read for one in frame.readings.values() for finding, _ in one.states}
-    findings = [finding_quality(read, finding) for finding in sorted(stated)]
-    suspected = {finding: suspect_labels(read, finding) for finding in sorted(stated)}
-    readers = reader_quality(read)
+        found = quality_report(store, "" if release is None else release.hex())
+    suspected = {
+        one.finding: [each for each in found.suspects if each.finding == one.finding] for one in found.findings
+    }
     if as_json:
         document = {
-            "frames": len(read),
-            "findings": [asdict(one) for one in findings],
-            "readers": [asdict(one) for one in readers],
-            "suspects": {finding: [asdict(one) for one in found] for finding, found in suspected.items()},
-            "drift": [asdict(one) for one in drifted],
+            **asdict(found),
+            "at": found.at.isoformat(),
+            "suspects": {finding: [asdict(one) for one in labels] for finding, labels in suspected.items()},
         }
         typer.echo(json.dumps(document, indent=1))
         return
-    if not read:
-        typer.echo("Nobody has read anything yet.")
-    for one in findings:
+    for lack in found.lacks:
+        typer.echo(words.LACKS[lack])
+    for one in found.findings:
         typer.echo("\n".join(words.finding_lines(one)))
-    for reader in readers:
+    for reader in found.readers:
         typer.echo(words.reader_line(reader))
-    for finding, found in suspected.items():
-        typer.echo(f"{finding}: {len(found)} labels are suspected; to be read again, never dropped by themselves.")
-        for suspect in found[:worst]:
+    for finding, labels in suspected.items():
+        typer.echo(f"{finding}: {len(labels)} labels are suspected; to be read again, never dropped by themselves.")
+        for suspect in labels[:worst]:
             typer.echo(f"    {words.suspect_line(suspect)}")
-    for one in drifted:
+    for one in found.drift:
         typer.echo(words.drift_line(one))
+    for line in words.hidden_lines(found.hidden):
+        typer.echo(line)
 
 
 @node.command("send-back")

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, model_validator
 
 from ..annotations import Annotation
-from ..errors import AnnotationError
-from ..sendback import WHYS, SendBack, Why
+from ..sendback import SendBack, Why
 from ..settling import Settled, settle
 from ..store import Store
+from .bodies import Said
 from .faults import UnknownError
-from .plain import Plain, plain_annotation
+from .plain import Plain, hash_of, plain_annotation
 from .shared import Shared
 from .timeline import Timeline
 
@@ -31,33 +32,27 @@ _Frames = dict[tuple[str, int], Dispute]
 _MOST_LISTED = 500
 
 
-class Doubt(BaseModel):
+class Doubt(Said):
     """What is to be read again: an image's frame, or every image of a study; by a reader, or "" for anybody."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     instance: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     study: Annotated[str, Field(max_length=40)] | None = None
     frame: int = Field(default=0, ge=0, le=1_000_000)
     whom: str = Field(default="", max_length=200)
     why: Why = "other"
 
-
-def doubted(body: bytes) -> Doubt:
-    """The doubt that JSON spells; AnnotationError when it is none."""
-    try:
-        found = Doubt.model_validate_json(body)
-    except ValidationError as fault:
-        raise AnnotationError("the page sent back nothing that can be read again", fix="load the page again") from fault
-    if (found.instance is None) == (found.study is None):
-        raise AnnotationError("neither an image nor a study is sent back, or both are", fix=f"name one; why: {WHYS}")
-    return found
+    @model_validator(mode="after")
+    def _of_one(self) -> Doubt:
+        if (self.instance is None) == (self.study is None):
+            raise ValueError("name an image or a study")
+        return self
 
 
 class LeadDesk:
     """A lead's desk over the same store as the room that hands it out."""
 
     def __init__(self, room: ReadingRoom, store: Store, shared: Shared) -> None:
-        self._room, self._store, self._log = room, store, shared.log
+        self._room, self._store, self._log, self._measuring = room, store, shared.log, shared.measuring
 
     def disputes(self, show: Dispute) -> Plain:
         """The studies with a frame on which readers differ and nobody has settled it, or on which somebody has."""
@@ -123,6 +118,27 @@ class LeadDesk:
         found = self._store.labels().sent_back()
         rows = [self._plain_sent(one, how) for one, how in reversed(found)]
         return {"all": len(rows), "open": sum(row["outcome"] == "open" for row in rows), "rows": rows[:_MOST_LISTED]}
+
+    def quality(self, anew: bool = False) -> Plain:
+        """The figures of quality as they were computed last, and whether they are being computed. anew: begin to, as
+        the first to ask does."""
+        release = self._room.sync()
+        now = self._measuring.now()
+        if anew or (now.report is None and not now.running and not now.fault):
+            now = self._measuring.start(hash_of(release))
+        plain: Plain = {"running": now.running, "fault": now.fault, "report": None}
+        if now.report is not None:
+            waiting = {(sent.instance, sent.frame) for sent, how in self._store.labels().sent_back() if how == "open"}
+            plain["report"] = {
+                **asdict(now.report),
+                "at": now.report.at.isoformat(),
+                "suspected": len(now.report.suspects),
+                "suspects": [
+                    {**asdict(one), **self.place(one.instance), "sent": (one.instance, one.frame) in waiting}
+                    for one in now.report.suspects[:_MOST_LISTED]
+                ],
+            }
+        return plain
 
     def place(self, image: str) -> Plain:
         """Which study an image lies in, and how the hospital calls its patient; {} when it is gone."""

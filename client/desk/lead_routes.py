@@ -6,12 +6,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..errors import AnnotationError
-from .lead import DISPUTES, Dispute, LeadDesk, doubted
+from .bodies import said
+from .lead import DISPUTES, Dispute, Doubt, LeadDesk
 from .rooms import Rooms
 from .ruled import RuledRoute, visitor_of
-
-_LONGEST_BODY = 4096
 
 
 def lead_routes(rooms: Rooms) -> list[RuledRoute]:
@@ -35,18 +33,20 @@ def lead_routes(rooms: Rooms) -> list[RuledRoute]:
         return JSONResponse(await run_in_threadpool(lambda: lead(request).sent_back()))
 
     async def send_back(request: Request) -> Response:
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > _LONGEST_BODY:
-                raise AnnotationError("too much to be sent back at once", fix="load the page again")
-        return JSONResponse(await run_in_threadpool(lambda: lead(request).send_back(doubted(body))))
+        doubt = await said(request, Doubt)
+        return JSONResponse(await run_in_threadpool(lambda: lead(request).send_back(doubt)))
+
+    async def quality(request: Request) -> Response:
+        anew = request.method == "POST"
+        return JSONResponse(await run_in_threadpool(lambda: lead(request).quality(anew)))
 
     return [
         RuledRoute("/api/disputes", disputes, "reader"),
         RuledRoute("/api/adjudication/{study}", adjudication, "reader"),
         RuledRoute("/api/send-back", sent_back, "reader"),
         RuledRoute("/api/send-back", send_back, "reader", ["POST"]),
+        RuledRoute("/api/quality", quality, "reader"),
+        RuledRoute("/api/quality", quality, "reader", ["POST"]),
     ]
 
 

@@ -11,6 +11,7 @@ from ..store import Store
 from .films import Films
 from .heatmaps import Heatmaps
 from .log import DeskLog
+from .measuring import Measuring
 
 if TYPE_CHECKING:
     from ...models.checkpoint import Release
@@ -24,7 +25,7 @@ class Shared:
         self._entering = store.entering()
         self.view = store.desk()
         self.log = DeskLog(self.view)
-        self.heatmaps, self.films = Heatmaps(store), Films(store)
+        self.heatmaps, self.films, self.measuring = Heatmaps(store), Films(store), Measuring(store)
         self._epoch = self.log.epoch
         self.saying, self._loading = threading.Lock(), threading.Lock()
         self._release: Release | None = None

@@ -24,15 +24,19 @@ _LOOKED_AT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame that somebody read. readings: by reader, the newest that stands; proposals: of which `said` is the
-    model's last word before a given moment."""
+    """One frame that somebody read. held_out: its patient measures the model. readings: by reader, the newest that
+    stands and was made without sight of another's. effort: by reader, the actions and seconds of all that they said of
+    it, of frames of held-out patients only. proposals: of which `said` is the model's last word before a given moment.
+    """
 
     patient: str
     instance: str
     frame: int
     rows: int
     columns: int
+    held_out: bool
     readings: Mapping[str, Annotation]
+    effort: Mapping[str, tuple[int, float]]
     proposals: tuple[Proposal, ...]
 
     def said(self, finding: str, before: datetime) -> float | None:
@@ -41,13 +45,20 @@ class Frame:
         earlier = (one for one in reversed(self.proposals) if one.at <= before and one.applicable)
         return next((dict(one.probabilities).get(finding) for one in earlier), None)
 
+    def says(self, release: str) -> dict[str, float]:
+        """The probabilities of one release's newest proposal (release "": of any); {} where there is none."""
+        known = (one for one in reversed(self.proposals) if release in ("", one.release) and one.applicable)
+        return next((dict(one.probabilities) for one in known), {})
+
 
 def frames(store: Store) -> tuple[Frame, ...]:
     """Every frame with a reading, in order of the first."""
     rows = {row.id: row for row in store.instances()}
     read: dict[tuple[str, int], dict[str, Annotation]] = {}
-    for one in store.labels().readings():
-        read.setdefault((one.instance, one.frame), {})[one.reader] = one
+    for standing in store.labels().readings():
+        one = _blind(store, standing) if standing.weighed else standing
+        if one is not None:
+            read.setdefault((one.instance, one.frame), {})[one.reader] = one
     said = {instance: store.proposals_of(instance) for instance in {instance for instance, _ in read}}
     return tuple(
         Frame(
@@ -56,12 +67,33 @@ def frames(store: Store) -> tuple[Frame, ...]:
             frame,
             rows[instance].rows,
             rows[instance].columns,
+            rows[instance].held_out,
             by_reader,
+            _effort(store, instance, frame) if rows[instance].held_out else {},
             tuple(one for one in said[instance] if one.frame == frame),
         )
         for (instance, frame), by_reader in read.items()
         if instance in rows
     )
+
+
+def _blind(store: Store, standing: Annotation) -> Annotation | None:
+    """What a lead said of a frame before weighing the readings of others against each other, if anything."""
+    known = {one.id: one for one in store.history(standing.instance)}
+    found: Annotation | None = standing
+    while found is not None and found.weighed:
+        found = known.get(found.supersedes or "")
+    return found
+
+
+def _effort(store: Store, instance: str, frame: int) -> dict[str, tuple[int, float]]:
+    found: dict[str, tuple[int, float]] = {}
+    for one in store.history(instance):
+        if one.frame == frame and not one.weighed:
+            actions, seconds = found.get(one.reader, (0, 0.0))
+            found[one.reader] = actions + one.actions, seconds + one.seconds
+    # Labels that came with a table cost nobody a key.
+    return {reader: spent for reader, spent in found.items() if spent != (0, 0.0)}
 
 
 def looks(store: Store) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:

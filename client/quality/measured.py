@@ -63,7 +63,7 @@ class ReaderQuality:
 @dataclass(frozen=True, slots=True)
 class SuspectLabel:
     """A label that is probably wrong: to be read again, never dropped. probability: of presence, by the model before
-    it saw the label."""
+    it saw the label. margin: by how much the other answer is likelier, in (-1, 1)."""
 
     instance: str
     frame: int
@@ -71,6 +71,7 @@ class SuspectLabel:
     reader: str
     state: str
     probability: float
+    margin: float
 
 
 def finding_quality(frames: Sequence[Frame], finding: str) -> FindingQuality:
@@ -119,10 +120,15 @@ def reader_quality(frames: Sequence[Frame]) -> tuple[ReaderQuality, ...]:
 
 
 def suspect_labels(frames: Sequence[Frame], finding: str) -> tuple[SuspectLabel, ...]:
-    """Suspected labels of one finding, the likeliest error first; each reader's label counts by itself."""
+    """Suspected labels of one finding, the likeliest error first; each reader's label counts by itself.
+
+    Labels of held-out patients are never among them: had the model a say in which of those are read again, they would
+    no longer measure it.
+    """
     rows = [
         (frame, reader, probability)
         for frame in frames
+        if not frame.held_out
         for reader, annotation in frame.readings.items()
         if _code(frame, reader, finding) in (0, 1) and (probability := frame.said(finding, annotation.at)) is not None
     ]
@@ -136,6 +142,7 @@ def suspect_labels(frames: Sequence[Frame], finding: str) -> tuple[SuspectLabel,
             rows[one.index][1],
             "present" if labels[one.index] else "absent",
             rows[one.index][2],
+            one.margin,
         )
         for one in suspects(labels, chances)
     )

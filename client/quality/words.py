@@ -6,7 +6,18 @@ from collections.abc import Sequence
 
 from ...models.estimate import Estimate
 from .drift import Drift
+from .hidden import HiddenShare
 from .measured import FindingQuality, Pair, ReaderQuality, SuspectLabel
+from .report import Lack
+
+LACKS: dict[Lack, str] = {
+    "readings": "Nobody has read anything yet.",
+    "second_reader": "No frame has been read by two readers, so that nothing is said of agreement.",
+    "proposals": "No release proposed anything before it was read, so that no label can be suspected.",
+    "hidden_readings": "No label of the hidden share counts yet, so that nothing is said of calibration.",
+    "hidden_proposals": "The release has not proposed for the hidden share that was read.",
+    "images_for_drift": "Too few images, read or waiting, to say whether incoming ones have drifted.",
+}
 
 
 def finding_lines(found: FindingQuality) -> list[str]:
@@ -38,6 +49,27 @@ def reader_line(reader: ReaderQuality) -> str:
         f"{reader.reader}: {reader.frames} frames ({reader.hidden} with the proposal hidden), median "
         f"{reader.seconds:.1f} s and {reader.actions:.1f} actions a frame; present: {shares or 'nothing stated'}."
     )
+
+
+def hidden_lines(found: HiddenShare) -> list[str]:
+    """The hidden share: the model, and what reading by hand costs."""
+    if not found.read:
+        return []
+    said = [
+        f"Hidden share: {found.read} frames with a label that counts, the release has proposed for {found.proposed}. "
+        f"By hand: {figure(found.actions)} actions and {figure(found.seconds)} s (median) a reading."
+    ]
+    said += [
+        f"    {one.finding}: AUROC {figure(one.auroc)}, calibration error {figure(one.error)} "
+        f"on {one.frames} frames of {one.patients} patients, {one.positives} with it."
+        for one in found.findings
+    ]
+    if found.proposed:
+        said.append(
+            f"    Right as proposed, all findings of a frame: {figure(found.model)}; "
+            f"by always giving the commoner answer: {figure(found.commoner)}."
+        )
+    return said
 
 
 def suspect_line(suspect: SuspectLabel) -> str:

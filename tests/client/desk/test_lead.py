@@ -15,14 +15,14 @@ from starlette.testclient import TestClient
 from medquorum.client.annotations import new_id
 from medquorum.client.desk.app import desk_app
 from medquorum.client.desk.faults import HiddenError, UnknownError
-from medquorum.client.desk.lead import differing, doubted
+from medquorum.client.desk.lead import Doubt, differing
 from medquorum.client.desk.printed import PrintedDoor
 from medquorum.client.desk.roles import Role
 from medquorum.client.desk.rooms import Rooms
 from medquorum.client.desk.saying import parsed
 from medquorum.client.desk.sessions import Sessions
 from medquorum.client.desk.worklist import Filter, Order, Query
-from medquorum.client.errors import AnnotationError
+from medquorum.client.errors import AnnotationError, StoreError
 from medquorum.client.node import Node
 from medquorum.client.settling import LabelRule, Settled
 
@@ -197,9 +197,9 @@ def test_what_is_sent_back_is_looked_at_again_without_saying_why(ward: Ward) -> 
     for number in (0, 1, 2):
         ward.say("anna", number, "present")
     lead = ward.rooms.of("eve", "reader").lead()
-    lead.send_back(doubted(f'{{"instance": "{ward.images[0]}", "whom": "anna", "why": "suspect"}}'.encode()))
-    lead.send_back(doubted(f'{{"study": "{ward.study(1)}"}}'.encode()))
-    lead.send_back(doubted(f'{{"instance": "{ward.images[0]}", "whom": "anna", "why": "other"}}'.encode()))
+    lead.send_back(Doubt(instance=ward.images[0], whom="anna", why="suspect"))
+    lead.send_back(Doubt(study=ward.study(1)))
+    lead.send_back(Doubt(instance=ward.images[0], whom="anna", why="other"))
     assert (ward.shown("anna", "again"), ward.shown("bert", "again")) == ([0, 1], [1])
     assert set(ward.shown("anna", "open")) == {0, 1, 3, 4, 5, HIDDEN, 7}
     assert ward.node.store.labels().standings().keys() == {(ward.images[number], 0) for number in (0, 1, 2)}
@@ -219,7 +219,7 @@ def test_what_is_sent_back_is_looked_at_again_without_saying_why(ward: Ward) -> 
     ]
     assert (found["all"], found["open"]) == (2, 0)
     with pytest.raises(UnknownError):
-        lead.send_back(doubted(f'{{"instance": "{new_id()}"}}'.encode()))
+        lead.send_back(Doubt(instance=new_id()))
 
 
 def test_the_lead_s_questions_over_http_and_what_others_hear(ward: Ward) -> None:
@@ -239,11 +239,50 @@ def test_the_lead_s_questions_over_http_and_what_others_hear(ward: Ward) -> None
     assert (anna.get("/api/about").json()["lead"], eve.get("/api/about").json()["lead"]) == (False, True)
     assert [row["again"] for row in anna.get("/api/worklist?show=again").json()["rows"]] == [True]
     assert eve.get("/api/adjudication/nothing").status_code == 404
-    for odd in (b"", b"[]", b'{"why": "x"}', b"{}", b"\xff", b" " * 5000):
+    for odd in (b"", b"[]", b'{"why": "x"}', b"{}", b'{"instance": 5}', b"\xff", b" " * 50_000):
         assert eve.post("/api/send-back", content=odd, headers=own).status_code == 422
     names = eve.get(f"/api/adjudication/{study}?names=1").json()["images"][0]["disputes"]["0"]["readings"]
     assert {one["name"] for one in names} == {"anna", "bert"}
     assert anna.get("/adjudication").status_code == 200  # the page itself holds nothing
+
+
+def test_quality_is_computed_beside_the_page_and_names_what_it_lacks(ward: Ward) -> None:
+    anna, word = ward.browser("anna")
+    eve, own = ward.browser("eve")
+    assert anna.get("/api/quality").status_code == anna.post("/api/quality", headers=word).status_code == 403
+    assert eve.post("/api/quality").status_code == 403
+    first = eve.get("/api/quality").json()
+    assert first["running"] or first["report"] is not None  # the first to ask begins it
+    measuring = ward.rooms.of("eve", "reader")._shared.measuring
+    measuring.wait()
+    report = eve.get("/api/quality").json()["report"]
+    assert (report["frames"], report["lacks"][:2]) == (0, ["readings", "second_reader"])
+    for number in range(STUDIES):
+        ward.say("anna", number, "present" if number % 2 else "absent")
+        ward.say("bert", number, "present" if number % 3 else "absent")
+    assert eve.get("/api/quality").json()["report"] == report  # kept until it is asked for anew
+    assert eve.post("/api/quality", headers=own).json()["running"]
+    measuring.wait()
+    report = eve.get("/api/quality").json()["report"]
+    assert (report["frames"], len(report["readers"]), report["findings"][0]["twice"]) == (STUDIES, 2, STUDIES)
+    assert "hidden_readings" not in report["lacks"] or report["hidden"]["read"] == 0
+    assert all({"study", "patient", "sent", "margin"} <= one.keys() for one in report["suspects"])
+
+
+def test_a_computation_that_fails_says_why_and_can_be_begun_again(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise StoreError("the disk is gone")
+
+    room = ward.rooms.of("eve", "reader")
+    with monkeypatch.context() as patch:
+        patch.setattr("medquorum.client.desk.measuring.quality_report", broken)
+        room.lead().quality()
+        room._shared.measuring.wait()
+        assert "the disk is gone" in room.lead().quality()["fault"]
+        assert not room.lead().quality()["running"]  # nobody asked for another attempt
+    room.lead().quality(anew=True)
+    room._shared.measuring.wait()
+    assert room.lead().quality()["fault"] == "" and room.lead().quality()["report"] is not None
 
 
 def test_what_readers_say_differently_is_named_whoever_leaves_a_finding_out(ward: Ward) -> None:
