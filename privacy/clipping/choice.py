@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,10 +25,12 @@ _RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The fastest way that keeps the patients' gradients, the fastest that only needs norms, and which is faster."""
+    """The fastest way that keeps the patients' gradients, the fastest to their norms alone and to their weighted sum
+    after that, and which is faster."""
 
     keep: str
     norms: str
+    sum: str
     keeping_is_faster: bool
 
 
@@ -39,7 +42,7 @@ def choose(rule: Rule, prepared: Captured) -> Choice:
     norms = rule.norms(prepared)
     if "norms" in norms or rule.work(prepared) < _WORTH_TIMING:
         keep = next(iter(rule.explicit(prepared)))
-        return Choice(keep, next(iter(norms), keep), "norms" not in norms)
+        return Choice(keep, next(iter(norms), keep), next(iter(rule.sums(prepared))), "norms" not in norms)
     spans = prepared.spans
     known = (
         rule.key,
@@ -86,8 +89,9 @@ def _timed(rule: Rule, prepared: Captured) -> Choice:
     norming = {name: _seconds(lambda name=name: norms_by(rule, name, prepared)) for name in rule.norms(prepared)}
     norming[keep] = keeping[keep]
     norms = min(norming, key=norming.__getitem__)
-    again = _seconds(lambda: rule.weighted(prepared))
-    return Choice(keep, norms, fits and keeping[keep] <= norming[norms] + again)
+    summing = {name: _seconds(partial(way, prepared)) for name, way in rule.sums(prepared).items()}
+    sum = min(summing, key=summing.__getitem__)
+    return Choice(keep, norms, sum, fits and keeping[keep] <= norming[norms] + summing[sum])
 
 
 def _seconds(run: Callable[[], object]) -> float:

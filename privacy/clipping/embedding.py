@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import UnaccountableError
 from .patients import squared_norms
-from .rules import Captured, Explicit, Norms
+from .rules import Captured, Explicit, Norms, Sum
 
 
 class EmbeddingRule:
@@ -46,6 +46,9 @@ class EmbeddingRule:
     def weighted(self, captured: Captured) -> Tensor:
         total = captured.gradient.new_zeros(self._shape)
         return total.index_add_(0, captured.input.reshape(-1), captured.gradient.flatten(0, 1)).reshape(-1)
+
+    def sums(self, captured: Captured) -> dict[str, Sum]:
+        return {"index": self.weighted}
 
     def work(self, captured: Captured) -> int:
         return captured.gradient.numel()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .patients import squared_norms
-from .rules import Captured, Explicit, Norms
+from .rules import Captured, Explicit, Norms, Sum
 
 
 class LinearRule:
@@ -40,6 +40,9 @@ class LinearRule:
 
     def weighted(self, captured: Captured) -> Tensor:
         return (captured.gradient.flatten(0, 1).T @ captured.input.flatten(0, 1)).reshape(-1)
+
+    def sums(self, captured: Captured) -> dict[str, Sum]:
+        return {"product": self.weighted}
 
     def work(self, captured: Captured) -> int:
         return captured.input.numel() * captured.gradient.shape[-1]

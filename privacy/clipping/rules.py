@@ -32,6 +32,8 @@ class Captured:
 
 # (n, values): each patient's gradient of the weight that the layer computes with, flat.
 Explicit = Callable[[Captured], Tensor]
+# (values,): the sum of all rows' gradients of the weight that the layer computes with.
+Sum = Callable[[Captured], Tensor]
 # (n,) float64: the squared norm of each patient's gradient of the layer's own weight, without the gradient.
 Norms = Callable[[Captured], Tensor]
 
@@ -73,6 +75,10 @@ class Rule(Protocol):
 
     def weighted(self, captured: Captured) -> Tensor:
         """(values,): the gradient of the whole micro-batch, as plain training computes it."""
+        ...
+
+    def sums(self, captured: Captured) -> dict[str, Sum]:
+        """The ways to what `weighted` gives; by name, its own first."""
         ...
 
     def work(self, captured: Captured) -> int:

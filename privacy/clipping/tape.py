@@ -23,11 +23,12 @@ from .rules import Captured, Rule
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A use of a layer whose weighted sum is yet to be formed."""
+    """A use of a layer whose weighted sum is yet to be formed, and the way to it."""
 
     rule: Rule
     captured: Captured
     squares: Tensor
+    way: str
 
 
 @dataclass
@@ -84,7 +85,7 @@ class Tape:
             self.keep(weight, rule.explicit(prepared)[choice.keep](prepared))
         else:
             self._room -= held
-            self.later[weight] = Later(rule, captured, norms_by(rule, choice.norms, prepared))
+            self.later[weight] = Later(rule, captured, norms_by(rule, choice.norms, prepared), choice.sum)
 
     def finish(self) -> None:
         """After the backward pass: collect what autograd left in the leaves that have a value for each row."""
@@ -136,7 +137,8 @@ class Tape:
             if not x.shape[0]:
                 return scale.new_zeros(later.rule.size)
         g = g * factors.view(-1, *(1,) * (g.ndim - 1))
-        return later.rule.own(later.rule.weighted(Captured(x, g, Spans(torch.ones(x.shape[0], dtype=torch.int64)))))
+        scaled = Captured(x, g, Spans(torch.ones(x.shape[0], dtype=torch.int64)))
+        return later.rule.own(later.rule.sums(scaled)[later.way](scaled))
 
 
 class Tap(Function):

@@ -141,6 +141,39 @@ def test_removing_a_patient_changes_the_sum_by_at_most_the_sensitivity(
     assert np.linalg.norm(whole.total - rest.total) <= whole.sensitivity
 
 
+@given(st.lists(st.integers(1, 6), max_size=12), st.integers(1, 9))
+def test_no_patient_is_split_between_micro_batches(images: list[int], images_at_once: int) -> None:
+    offsets = np.concatenate([[0], np.cumsum(images)]).astype(np.int64)
+    batch = PatientRows(np.arange(offsets[-1]), offsets)
+    groups = list(batch.groups(images_at_once))
+    assert [patient for first, last in groups for patient in range(first, last)] == list(range(len(images)))
+    for first, last in groups:
+        rows, weights, counts = batch.group(first, last)
+        assert rows.tolist() == list(range(offsets[first], offsets[last]))
+        assert counts.tolist() == images[first:last]
+        assert weights.sum() == pytest.approx(last - first)
+        assert len(rows) <= images_at_once or last == first + 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(sorted(NETS)), sizes, st.integers(1, 7))
+def test_micro_batches_add_up_in_double_precision(kind: str, images: list[int], images_at_once: int) -> None:
+    """And one alone stays in the parameters' own, one part for each parameter in sorted-name order."""
+    one = case(kind, images)
+    batch = one.batch(list(range(len(images))))
+    with hooked(one.net, one.losses, sum(images)) as gradients:
+        whole = gradients.clipped_sum(batch, 0.5)
+    with hooked(one.net, one.losses, images_at_once) as gradients:
+        pieces = gradients.clipped_sum(batch, 0.5)
+    several = len(list(batch.groups(images_at_once))) > 1
+    assert {part.dtype for part in whole.parts} == {np.dtype(np.float32)}
+    assert {part.dtype for part in pieces.parts} == {np.dtype(np.float64 if several else np.float32)}
+    assert [part.size for part in pieces.parts] == [p.numel() for p in trainable(one.net).values()]
+    assert pieces.total.dtype == np.float64 and pieces.total.shape == (pieces.size,) == (gradients.size,)
+    assert np.array_equal(pieces.total, np.concatenate(pieces.parts))
+    assert np.linalg.norm(pieces.total - whole.total) <= 1e-5 * np.linalg.norm(whole.total)
+
+
 def test_the_clip_binds_and_only_where_it_must() -> None:
     one = case("small", [2], scale=5.0)
     free = one.sum([0], 1e9)

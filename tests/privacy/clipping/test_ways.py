@@ -60,7 +60,8 @@ def check(layer: nn.Module, rule: Rule, captured: Captured) -> None:
     squares = gradients.square().sum(dim=1)
     for name in (*rule.explicit(prepared), *rule.norms(prepared)):
         assert torch.allclose(norms_by(rule, name, prepared), squares, rtol=1e-4, atol=1e-8), name
-    assert (rule.weighted(prepared).double() - gradients.sum(dim=0)).norm() <= 1e-5 * size
+    for name, sum in rule.sums(prepared).items():
+        assert (sum(prepared).double() - gradients.sum(dim=0)).norm() <= 1e-5 * size, name
     if biases is not None:
         assert torch.allclose(rule.bias(prepared).double(), biases, rtol=1e-4, atol=1e-5)
     assert rule.work(prepared) > 0 and rule.size == gradients.shape[1]
