@@ -42,8 +42,11 @@ def gated(plan: Plan, last: Evaluation | None) -> str:
     if last is None or last.judged == 0:
         return "gated: the plan has a gate and no site could judge the last model"
     if last.against > gate.tolerated:
+        fell = f"whose AUROC fell by more than {gate.max_fall:g} there"
+        if gate.subgroups is not None:
+            fell += ", or a subgroup's further than the plan allows"
         return (
-            f"gated: {last.against} of {last.judged} sites voted against the release, whose AUROC fell by more than "
-            f"{gate.max_fall:g} there, and the plan tolerates {gate.tolerated}"
+            f"gated: {last.against} of {last.judged} sites voted against the release, {fell}, and the plan tolerates "
+            f"{gate.tolerated}"
         )
     return ""
