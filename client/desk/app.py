@@ -116,6 +116,7 @@ def desk_routes(rooms: Rooms, door: Door) -> list[RuledRoute]:
         RuledRoute("/study", _page("study.html"), "reader"),
         RuledRoute("/quarantine", _page("quarantine.html"), "reader"),
         RuledRoute("/adjudication", _page("adjudication.html"), "reader"),
+        RuledRoute("/quality", _page("quality.html"), "reader"),
         RuledRoute("/leave", leave, "reader", ["POST"]),
         RuledRoute("/static/{name}", static, "nobody"),
         RuledRoute("/api/about", about, "reader"),

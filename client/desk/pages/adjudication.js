@@ -4,11 +4,12 @@ import {byId, el} from "./dom.js";
 import {listen, showHelp} from "./keys.js";
 import {get} from "./net.js";
 import {needsLead, say, startShell} from "./shell.js";
+import {called} from "./sides.js";
 import {t} from "./words.js";
 
 const KINDS = ["disputed", "adjudicated"];
 let found = {rule: "two", counts: {}, rows: []};
-let findings = [];
+let release = null;
 let chosen = 0;
 
 const address = ({study}) => `/study?s=${study}&adjudicate=1&disputes=${byId("disputes").value}`;
@@ -20,12 +21,11 @@ function draw() {
   byId("disputes").value = KINDS.includes(kept) ? kept : KINDS[0];
   byId("count").textContent = t("disputes_count", {count: found.rows.length});
   byId("rule").textContent = t(found.rule === "two" ? "disputes_rule" : "disputes_no_rule");
-  const meaning = (key) => findings.find((one) => one.key === key)?.meaning ?? key;
   byId("rows").replaceChildren(...found.rows.map((row, place) =>
     el("tr", {"aria-current": place === chosen ? "true" : undefined, "data-study": row.study},
       el("td", {}, el("a", {href: address(row)}, row.patient || row.study.slice(0, 8))), el("td", {}, row.acquired),
       el("td", {}, row.modality), el("td", {}, [row.body_part, row.view].filter(Boolean).join(" ")),
-      el("td", {}, String(row.frames)), el("td", {}, String(row.readers)), el("td", {}, row.differ.map(meaning).join(", ")))));
+      el("td", {}, String(row.frames)), el("td", {}, String(row.readers)), el("td", {}, row.differ.map((key) => called(release, key)).join("; ")))));
 }
 
 async function load() {
@@ -62,7 +62,7 @@ const help = () => showHelp(byId("help"), COMMANDS, enabled, (on) => localStorag
 async function start() {
   const known = await startShell(draw, () => load());
   if (!known) return;
-  findings = known.release?.findings ?? [];
+  release = known.release;
   draw();
   await load();
   byId("query").addEventListener("submit", (event) => event.preventDefault());

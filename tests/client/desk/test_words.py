@@ -13,7 +13,7 @@ TABLE: dict[str, dict[str, str]] = json.loads((PAGES / "words.json").read_text(e
 SOURCES = "\n".join(file.read_text(encoding="utf-8") for file in PAGES.iterdir() if file.suffix in (".js", ".html"))
 # Words whose keys are put together while the page runs.
 MADE = re.compile(
-    r"(side|account|role|standing|language|order|status|rule|key_preset|withheld|disputes|key_take|lacks|outcome|why)_\w+"
+    r"(side|account|role|standing|language|order|status|rule|key_preset|withheld|disputes|key_take|lacks|outcome|why|measure|hidden)_\w+"
     r"|present|absent|uncertain|not_assessed"
 )
 
