@@ -1,7 +1,7 @@
 """Proposals in the background: whenever a study has been quiet for a while, the current release looks at it.
 
 A study is complete when nothing of it has arrived for `quiet` seconds; nothing in DICOM says so otherwise. A release
-adopted meanwhile looks at everything again.
+adopted meanwhile looks at everything again. Where the site wants it, what may be is then accepted unseen (accepting).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .accepting import Accepting
 from .propose import propose
 from .releases import Releases
 from .repeating import Repeating
@@ -67,6 +68,7 @@ class Proposing(Repeating):
         self._seen = 0
         self._current: Release | None = None
         self._failed: dict[str, set[str]] = {}
+        self._accepting = Accepting(store)
 
     def once(self) -> None:
         """Propose for every image whose study is quiet now."""
@@ -91,6 +93,9 @@ class Proposing(Repeating):
             # Its file does not change, so it would fail again.
             failed.update(one.instance for one in report.failed)
             self._log.info("proposed for %d images, %d not applicable", report.proposed, report.not_applicable)
+        accepted = self._accepting.step(release)
+        if accepted is not None:
+            self._log.info("%d images are accepted unseen", accepted)
 
     def _release(self) -> Release | None:
         named = self._releases.current_hash()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..network.commands import node
 from . import (
+    accepting,
     auditing,
     export,
     intake,
@@ -19,6 +20,7 @@ from . import (
 )
 
 __all__ = [
+    "accepting",
     "auditing",
     "export",
     "intake",

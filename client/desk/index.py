@@ -75,9 +75,10 @@ class DeskIndex:
         assert entry is not None  # the log knows every study that it names
         asked = self._log.asked(study)
         apart = [value for image in asked if (value := self._apart(image)) is not None]
+        status = _status([_read(self.frames(image).values()) for image in asked])
         return replace(
             entry,
-            status=_status([_read(self.frames(image).values()) for image in asked]),
+            status="accepted" if status == "unread" and entry.accepted and not entry.turn else status,
             disagreement=max(apart, default=None),
             second=self._two and any(self._waits(image) for image in asked),
             again=any(self.again(image) for image in asked),

@@ -11,6 +11,7 @@ from ..entering import Turn
 from ..propose import why_not_applicable
 from ..sendback import SendBack, answer
 from ..store.desk import DeskRow, DeskView
+from ..unseen import Accepted
 from .hanging import hung
 from .timeline import Timeline
 from .worklist import Entry, uncertainty
@@ -42,6 +43,7 @@ class DeskLog:
         self._proposals: dict[str, dict[str, Proposal]] = {}
         self._lines: dict[str, dict[int, dict[str, Timeline]]] = {}  # by image, frame and reader
         self._sent: dict[str, list[SendBack]] = {}
+        self._accepted: dict[str, Accepted] = {}
         self._asked: dict[str, list[str]] = {}
         self._entries: dict[str, Entry] = {}
 
@@ -75,6 +77,13 @@ class DeskLog:
                 if sent.instance in self._rows:
                     self._sent.setdefault(sent.instance, []).append(sent)
                     touched.add(self._rows[sent.instance].study)
+            if changes.withdrawn:
+                touched |= {self._rows[image].study for image in self._accepted}
+                self._accepted.clear()
+            for accepted in changes.accepted:
+                if accepted.instance in self._rows:
+                    self._accepted[accepted.instance] = accepted
+                    touched.add(self._rows[accepted.instance].study)
             if anew or cleared:
                 self.epoch, self.touched = self.epoch + 1, []
             for study in self._studies if anew else touched:
@@ -182,6 +191,13 @@ class DeskLog:
         """The findings that are asked for."""
         return self._task.keys if self._task else ()
 
+    def _is_accepted(self, image: str) -> bool:
+        """Whether all of an image is accepted unseen, by the release that proposes now, and no reader spoke of it."""
+        known = self._accepted.get(image)
+        if known is None or known.release != self._release or image in self._lines:
+            return False
+        return known.whole(list(self.chances(image))) and not self._rows[image].image.held_out
+
     def _entry(self, study: str) -> Entry:
         rows = self.rows(study)
         first = rows[0].image
@@ -202,6 +218,7 @@ class DeskLog:
             view=" ".join(dict.fromkeys(row.image.view for row in rows if row.image.view)),
             text=" ".join(searched).lower(),
             hidden=any(row.image.held_out for row in rows),
+            accepted=bool(asked) and all(self._is_accepted(image) for image in asked),
             turn=any(row.image.id in asked and self._due.has_come(row.coin, row.arrived) for row in rows),
             status="unread" if asked else "not_asked",
             uncertainty=max((value for value in certain if value is not None), default=None),

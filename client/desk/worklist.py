@@ -20,8 +20,8 @@ from typing import Literal, get_args
 from ..annotations import State
 
 Order = Literal["uncertainty", "disagreement", "urgency", "random", "arrival"]
-Status = Literal["unread", "begun", "read", "not_asked"]
-Filter = Literal["open", "turn", "all", "unread", "begun", "read", "again", "second", "not_asked"]
+Status = Literal["unread", "begun", "read", "accepted", "not_asked"]
+Filter = Literal["open", "turn", "all", "unread", "begun", "read", "again", "second", "accepted", "not_asked"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 FILTERS: tuple[Filter, ...] = get_args(Filter)
 
@@ -33,7 +33,8 @@ class Entry:
     patient: what the hospital calls them. text: what a search looks through, in lower case. hidden: read without the
     model's proposal. turn: it is due, since its patient's turn to take part in plans has come. uncertainty,
     disagreement, urgency: in [0, 1]; None where nothing is known (or all is hidden). second: exactly one other reader
-    has read it, this one has not, and two are to. again: this reader is asked to look at it again.
+    has read it, this one has not, and two are to. again: this reader is asked to look at it again. accepted: all that
+    is proposed was accepted unseen, and no reader spoke; its status says so to who need not read it for a plan.
     """
 
     study: str
@@ -53,6 +54,7 @@ class Entry:
     urgency: float | None = None
     second: bool = False
     again: bool = False
+    accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ Format = Literal["csv", "coco"]
 
 _IMAGE = ("patient", "image", "frame", "modality", "body_part", "view", "laterality", "rows", "columns", "held_out")
 _FINDING = ("finding", "scheme", "code", "meaning", "side")
-_FINDINGS: tuple[str, ...] = (*_IMAGE, *_FINDING, "state", "probability", "observer", "release")
+_FINDINGS: tuple[str, ...] = (*_IMAGE, *_FINDING, "state", "probability", "observer", "release", "accepted")
 _PLACE = ("shape", "origin", "x0", "y0", "x1", "y1", "pixels")
 _REGIONS: tuple[str, ...] = (*_IMAGE, *_FINDING, *_PLACE, "observer", "release")
 
@@ -63,7 +63,8 @@ def _named(finding: Finding) -> list[str]:
 def findings_rows(results: Iterable[Result]) -> list[list[str]]:
     """One row for each finding of each frame, below a header; a probability in full precision, or empty.
 
-    side: the patient's, "L" or "R", that the finding is of; laterality: the image's own.
+    side: the patient's, "L" or "R", that the finding is of; laterality: the image's own. accepted: by what the model's
+    word was accepted unseen.
     """
     observers = _Observers()
     rows = [list(_FINDINGS)]
@@ -71,9 +72,8 @@ def findings_rows(results: Iterable[Result]) -> list[list[str]]:
         who, release = observers.of(result)
         for said in result.said:
             chance = "" if said.probability is None else repr(said.probability)
-            rows.append(
-                [*_image(result.instance, result.frame), *_named(said.finding), said.state, chance, who, release]
-            )
+            said_of = [said.state, chance, who, release, said.accepted]
+            rows.append([*_image(result.instance, result.frame), *_named(said.finding), *said_of])
     return rows
 
 
@@ -142,6 +142,7 @@ def coco(results: Sequence[Result]) -> dict[str, Any]:
                         "category_id": categories[_category(said.finding)],
                         "state": said.state,
                         "probability": said.probability,
+                        "accepted": said.accepted,
                     }
                     for said in result.said
                 ],

@@ -16,6 +16,7 @@ from ..annotations import Annotation, Proposal, Region, State
 from ..releases import ReleaseError, Releases
 from ..review import suggested
 from ..store import InstanceRow, Store
+from ..unseen import Accepted
 
 # Of findings whose task is not known here any more: PS3.16 section 8.2 reserves names beginning with 99 for private
 # use.
@@ -40,11 +41,13 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What is said of one finding; probability: the model's own, None where a person speaks."""
+    """What is said of one finding; probability: the model's own, None where a person speaks. accepted: by what the
+    model's word was accepted unseen, "" where it was not."""
 
     finding: Finding
     state: State
     probability: float | None = None
+    accepted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +139,11 @@ def gather(store: Store, models: Models, rows: Sequence[InstanceRow]) -> Gathere
     """The results of the images given, and the frames that say nothing.
 
     A frame's current annotation is its result. Without one it is the newest proposal of the release that proposes
-    today.
+    today, be it accepted unseen or not: in either case nobody has read it.
     """
     annotations = store.current_annotations()
     proposals = {} if models.current is None else store.proposals(models.current)
+    accepted = {} if models.current is None else store.acceptances().in_force(models.current)
     read: dict[str, dict[int, Annotation]] = {}
     for (instance, frame), annotation in annotations.items():
         read.setdefault(instance, {})[frame] = annotation
@@ -149,7 +153,7 @@ def gather(store: Store, models: Models, rows: Sequence[InstanceRow]) -> Gathere
     for row in rows:
         spoken, proposal = read.get(row.id, {}), proposals.get(row.id)
         if proposal is not None and proposal.applicable:
-            modelled[row.id] = _proposed(models, row, proposal)
+            modelled[row.id] = _proposed(models, row, proposal, accepted.get(row.id))
         for frame, annotation in sorted(spoken.items()):
             if annotation.assessed:
                 results.setdefault(row.id, []).append(_reviewed(store, models, row, annotation))
@@ -165,8 +169,11 @@ def gather(store: Store, models: Models, rows: Sequence[InstanceRow]) -> Gathere
     return Gathered(results, modelled, silent)
 
 
-def _proposed(models: Models, row: InstanceRow, proposal: Proposal) -> Result:
+def _proposed(models: Models, row: InstanceRow, proposal: Proposal, accepted: Accepted | None) -> Result:
     states = suggested(proposal, {})
+    unseen: dict[str, str] = {}
+    if accepted is not None and accepted.proposal == proposal.id:
+        unseen = {one.finding: one.words(accepted.release) for one in accepted.states}
     return Result(
         id=proposal.id,
         instance=row,
@@ -174,7 +181,7 @@ def _proposed(models: Models, row: InstanceRow, proposal: Proposal) -> Result:
         observer=models.device(proposal.release),
         at=proposal.at,
         said=tuple(
-            Said(models.finding(key, proposal.release), states[key], probability)
+            Said(models.finding(key, proposal.release), states[key], probability, unseen.get(key, ""))
             for key, probability in proposal.probabilities
         ),
         places=tuple(Place(models.finding(region.finding, proposal.release), region) for region in proposal.regions),

@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 
 from ..annotations import Annotation, Proposal
 from ..sendback import SendBack
-from . import reviews, sendbacks
+from ..unseen import Accepted
+from . import acceptances, reviews, sendbacks
 from .coding import moment, unpack
 from .events import head
 from .instances import CHUNK, row_of, select_instances
@@ -45,15 +46,17 @@ class DeskRow:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the event log says after an event: proposals, annotations and what was sent back, oldest first. unsettled:
-    patients were erased, merged or held out, so that what was read before no longer stands. head: the last event's
-    number."""
+    """What the event log says after an event: proposals, annotations, what was sent back and what was accepted unseen,
+    oldest first. unsettled: patients were erased, merged or held out, so that what was read before no longer stands.
+    withdrawn: everything accepted before was. head: the last event's number."""
 
     head: int
     unsettled: bool
     proposals: tuple[Proposal, ...]
     annotations: tuple[Annotation, ...]
     sent: tuple[SendBack, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
+    withdrawn: bool = False
 
 
 class DeskView:
@@ -125,6 +128,8 @@ class DeskView:
                 tuple(reviews.proposals_since(self._vault, connection, after)),
                 tuple(reviews.annotations_since(self._vault, connection, after)),
                 tuple(sendbacks.sent_since(self._vault, connection, after)),
+                tuple(acceptances.accepted_since(self._vault, connection, after)),
+                acceptances.withdrawn_at(connection) > after,
             )
 
     def annotation(self, identifier: str) -> Annotation | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..annotations import Annotation, Proposal
 from . import instances, reviews, tracing
+from .acceptances import AcceptanceView
 from .desk import DeskView
 from .labels import LabelView
 from .overseen import Overseen
@@ -72,6 +73,10 @@ class Reviewed(Overseen):
     def desk(self) -> DeskView:
         """The store as a reader's desk sees it: studies, and what was said since."""
         return DeskView(self._vault)
+
+    def acceptances(self) -> AcceptanceView:
+        """Labels accepted unseen: the model's own word, and no reading."""
+        return AcceptanceView(self._vault)
 
     def labels(self) -> LabelView:
         """Which labels count, by the site's rule."""

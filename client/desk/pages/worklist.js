@@ -10,7 +10,7 @@ import {t} from "./words.js";
 const ROW = 34; // pixels, as in desk.css
 const PAGE = 60;
 const ORDERS = ["uncertainty", "disagreement", "urgency", "random", "arrival"];
-const FILTERS = ["open", "turn", "all", "unread", "begun", "read", "again", "second", "not_asked"];
+const FILTERS = ["open", "turn", "all", "unread", "begun", "read", "again", "second", "accepted", "not_asked"];
 
 let found = {all: 0, shown: 0, rows: [], offset: 0, selection: "everybody", waiting: 0};
 let chosen = 0;
