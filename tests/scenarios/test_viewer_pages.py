@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browsers import chromium, watched
 from dicom_files import dataset, dicom, written
 from hospitals import make_release
@@ -86,6 +88,7 @@ def images() -> list[NewInstance]:
     add(4, "Large", "DX", "PA", "", 1, dicom(LARGE, 300, WindowCenter="30000", WindowWidth="50000"))
     for number in range(6):
         add(5 + number, f"Plain{number}", "DX", "PA", "", 1, dicom(MOVING[number], 400 + number, **WINDOW))
+    add(12, "Film", "DX", "PA", "", FRAMES, film())
     return found
 
 
@@ -137,7 +140,7 @@ def page(browser: Browser, node: Node) -> Generator[Page, None, None]:
 
 def open_study(page: Page, name: str) -> None:
     """Open a patient's study from the worklist and wait for its image."""
-    page.locator("#rows a", has_text=name).click()
+    page.locator("#rows a", has_text=name).first.click()
     shown(page)
 
 
@@ -266,6 +269,20 @@ def film_content(node: Node) -> bytes:
     return node.store.content(node.store.instances()[0].id)
 
 
+@pytest.mark.parametrize("patient", ["Film", "Breast"])
+def test_films_and_views_beside_each_other_are_accessible_in_both_languages(page: Page, patient: str) -> None:
+    open_study(page, patient)
+    found: list[str] = []
+    for language in ("en", "zh"):
+        page.select_option("#language", language)
+        shown(page)
+        page.wait_for_timeout(400)
+        found += [f"{language}: {one['id']}" for one in Axe().run(page).response["violations"]]
+    assert found == []
+    if patient == "Film":
+        expect(page.locator("#slice-number")).to_have_text(f"第 1 帧，共 {FRAMES} 帧")
+
+
 def test_slices_are_walked_in_the_order_of_their_numbers(page: Page) -> None:
     open_study(page, "Slices")
     expect(page.locator("#strip")).to_be_hidden()
@@ -290,8 +307,7 @@ def test_a_mammogram_hangs_with_the_chest_walls_together(page: Page, node: Node)
         "CC R",
         "CC L",
     ]
-    page.keyboard.press("v")
-    shown(page, "#beside")
+    shown(page, "#beside")  # in pairs, without asking
     expect(page.locator("#beside-caption")).to_contain_text("MLO · L")
     for which in ("#current", "#beside"):
         expect(page.locator(f"{which} .mark.top")).to_have_text("H")
@@ -354,6 +370,19 @@ def test_regions_keep_their_place_when_the_picture_is_mirrored(page: Page, node:
 def plain(node: Node, number: int) -> str:
     """The image of a plain study."""
     return [row.id for row in node.store.instances() if row.modality == "DX"][2 + number]
+
+
+def test_the_prior_film_follows(page: Page) -> None:
+    page.locator("#rows a", has_text="Film").nth(1).click()
+    shown(page)
+    page.keyboard.press("c")
+    beside = page.locator("#beside canvas.image")
+    expect(beside).to_have_attribute("data-shown", re.compile("/0$"))
+    page.keyboard.press("End")
+    expect(beside).to_have_attribute("data-shown", re.compile(f"/{FRAMES - 1}$"))
+    expect(page.locator("#beside-caption")).to_contain_text("20260101")
+    page.keyboard.press("Home")
+    expect(beside).to_have_attribute("data-shown", re.compile("/0$"))
 
 
 def test_a_large_image_is_shown_to_the_bit_while_its_window_is_dragged(page: Page) -> None:

@@ -4,6 +4,7 @@ import {frame} from "./images.js";
 import {byId} from "./dom.js";
 import {hangsMirrored} from "./marks.js";
 import {say} from "./shell.js";
+import {steps} from "./stack.js";
 import {t} from "./words.js";
 
 // The place of the view that belongs beside one: the other side of the same view, else the next view of the study.
@@ -23,59 +24,80 @@ export function hangsLeft(images, one, other) {
   return sides === "RL" || (sides !== "LR" && one < other);
 }
 
-// current, other: viewers. Modes: "" (nothing beside), "prior", "view".
+// current, other: viewers. Modes: "" (nothing beside), "prior", "view"; until the reader chooses, mammograms hang in pairs.
 export function beside(desk, current, other) {
-  let [mode, linked, asked] = ["", false, 0];
+  let [wished, linked, asked, laid] = [null, null, 0, ""];
 
+  const mode = () => wished ?? (desk.study.images[desk.place].modality === "MG" ? "view" : "");
+  const together = () => linked ?? mode() === "view";
   const follow = (from, to) => () => {
-    if (!linked || !mode || !to.frame) return;
+    if (byId("beside").hidden || !together() || !to.frame) return;
     [to.window, to.inverted] = [from.window && {...from.window}, from.inverted];
     to.level();
   };
   current.windowed = follow(current, other);
   other.windowed = follow(other, current);
 
+  const describe = (image) => [image.view, image.laterality, image.body_part].filter(Boolean).join(" · ");
+
+  // {images, place, left, caption} of what belongs beside the image, or null.
   function chosen() {
     const {images, prior} = desk.study;
-    if (mode === "view") {
+    if (mode() === "view") {
       const place = companion(images, desk.place);
-      return place < 0 ? null : {image: images[place], left: hangsLeft(images, place, desk.place), caption: describe(images[place])};
+      return place < 0 ? null : {images, place, left: hangsLeft(images, place, desk.place), caption: describe(images[place])};
     }
-    if (mode !== "prior" || !prior) return null;
+    if (mode() !== "prior" || !prior) return null;
     const here = images[desk.place];
-    const same = prior.images.find((one) => one.view === here.view && one.laterality === here.laterality) ?? prior.images[0];
-    return {image: same, left: true, caption: t("prior_of", {made: prior.acquired || "?"})};
+    const same = prior.images.findIndex((one) => one.view === here.view && one.laterality === here.laterality);
+    return {images: prior.images, place: Math.max(0, same), left: true, caption: t("prior_of", {made: prior.acquired || "?"})};
   }
 
-  const describe = (image) => [image.view, image.laterality, image.body_part].filter(Boolean).join(" · ");
+  // Of a film or a series, what lies as far along as what is looked at.
+  function step({images, place}) {
+    const [mine, theirs] = [desk.steps, steps(images, place)];
+    const at = mine.findIndex(([one, number]) => one === desk.place && number === desk.reading.frame);
+    return theirs[Math.round((Math.max(0, at) / Math.max(1, mine.length - 1)) * (theirs.length - 1))];
+  }
+
+  function layOut(found) {
+    const towards = !found || mode() !== "view" ? ["", ""] : found.left ? ["right", "left"] : ["left", "right"];
+    byId("link").setAttribute("aria-pressed", String(Boolean(found) && together()));
+    byId("beside-caption").textContent = found?.caption ?? "";
+    const next = JSON.stringify([Boolean(found), found?.left, towards]);
+    if (next === laid) return;
+    laid = next;
+    byId("beside").hidden = !found;
+    byId("views").classList.toggle("two", Boolean(found));
+    byId("views").classList.toggle("swapped", Boolean(found && !found.left));
+    [other.towards, current.towards] = towards;
+    current.resize();
+    if (current.fitted) current.fit();
+    other.resize();
+  }
 
   async function draw() {
     const number = ++asked;
     const found = chosen();
-    byId("beside").hidden = !found;
-    byId("views").classList.toggle("two", Boolean(found));
-    byId("views").classList.toggle("swapped", Boolean(found && !found.left));
-    byId("link").setAttribute("aria-pressed", String(Boolean(found) && linked));
-    const towards = found && mode === "view" ? (found.left ? ["right", "left"] : ["left", "right"]) : ["", ""];
-    [other.towards, current.towards] = towards;
-    current.resize();
-    if (current.fitted) current.fit();
+    layOut(found);
     if (!found) return other.show(null);
-    byId("beside-caption").textContent = found.caption;
-    other.resize();
-    if (other.of !== found.image.id) other.show(null);
-    const shown = await frame(found.image.id).catch((fault) => say(fault.message, "warning"));
+    const [place, at] = step(found);
+    const image = found.images[place];
+    const stack = `${found.images[0].id} ${image.stack}`;
+    const keep = other.stack === stack;
+    if (!keep) other.show(null);
+    const shown = await frame(image.id, at).catch((fault) => say(fault.message, "warning"));
     if (number !== asked || !shown) return;
-    other.of = found.image.id;
-    other.show(shown, {mirrored: hangsMirrored(found.image, shown.orientation)});
+    other.stack = stack;
+    other.show(shown, {keep, mirrored: hangsMirrored(image, shown.orientation)});
     current.windowed();
   }
 
   function toggle(wanted) {
-    if (mode !== wanted && wanted === "prior" && !desk.study.prior) return say(t("no_prior"), "note");
-    if (mode !== wanted && wanted === "view" && companion(desk.study.images, desk.place) < 0) return say(t("no_other_view"), "note");
-    mode = mode === wanted ? "" : wanted;
-    linked = mode === "view";
+    const next = mode() === wanted ? "" : wanted;
+    if (next === "prior" && !desk.study.prior) return say(t("no_prior"), "note");
+    if (next === "view" && companion(desk.study.images, desk.place) < 0) return say(t("no_other_view"), "note");
+    [wished, linked] = [next, null];
     return draw();
   }
 
@@ -84,7 +106,7 @@ export function beside(desk, current, other) {
     prior: () => toggle("prior"),
     view: () => toggle("view"),
     link() {
-      linked = Boolean(mode) && !linked;
+      linked = !together();
       draw();
     },
   };

@@ -84,8 +84,8 @@ Object.assign(desk, {
     if (!within) {
       desk.steps = steps(desk.study.images, place);
       current.show(null);
-      second.draw();
     }
+    second.draw();
     drawStrip(desk);
     redraw();
     try {
