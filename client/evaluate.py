@@ -51,17 +51,16 @@ def group_histograms(
     probabilities: NDArray[np.float64],
     labels: NDArray[np.float64],
     patients: NDArray[np.int64],
-    bins: int,
-    groups: Sequence[Subgroup],
+    groups: Sequence[tuple[Subgroup, int]],
     traits: Sequence[Traits],
 ) -> Vector:
-    """The score histograms (G x F x 2 x bins,) of each group's patients, one group after the other.
+    """The score histograms of each group's patients, F x 2 x its bins values one after the other.
 
-    probabilities, labels, patients, bins: as for `score_histograms`, patients numbered from 0. traits: of each patient,
-    by number; not looked at for everybody. A patient counts in every group that holds them.
+    probabilities, labels, patients: as for `score_histograms`, patients numbered from 0. groups: with their bins.
+    traits: of each patient, by number; not looked at for everybody. A patient counts in every group that holds them.
     """
     parts: list[Vector] = []
-    for group in groups:
+    for group, bins in groups:
         inside = np.ones(len(patients), np.bool_)
         if group != EVERYBODY:
             held = np.array([group.holds(one) for one in traits], np.bool_)
@@ -72,8 +71,9 @@ def group_histograms(
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """A site's evaluation vector; where it judges, the noised histograms (G x cells,) that it judges by, everybody's
-    and then each subgroup's; and after the last round what it found (none where nothing was kept of the first)."""
+    """A site's evaluation vector; where it judges, the noised histograms that it judges by, of the groups of
+    `evaluation.counted` one after the other; and after the last round what it found (none where nothing was kept of
+    the first)."""
 
     vector: Vector
     copy: Vector | None
@@ -106,7 +106,7 @@ class Verdict:
 def evaluated(plan: Plan, histograms: Vector, round: int, before: Vector | None, source: Randomness) -> Evaluated:
     """The vector for the model after `round`: noised histograms, and after the last round the vote.
 
-    histograms (G x cells,): the site's own, of the groups of `evaluation.counted`. before: the copy kept from the
+    histograms: the site's own, of the groups of `evaluation.counted`. before: the copy kept from the
     starting release, None where there is none. The caller has charged the ledger for `events.evaluation_events`.
     """
     own = evaluation.cells(plan)
@@ -130,7 +130,7 @@ def vote(found: Sequence[Verdict]) -> bool | None:
 
 
 def verdicts(plan: Plan, before: Vector, after: Vector) -> tuple[Verdict, ...]:
-    """What noised copies (G x cells,), in units, of the starting release's and the last model's histograms say.
+    """What noised copies, in units, of the starting release's and the last model's histograms say of each group.
 
     A group fails when its mean AUROC fell by more than its gate allows, or lies below its floor, and noise alone hardly
     explains it: by a one-sided test at 0.05 over the number of tests made (Bonferroni), so that more gates raise no
@@ -146,12 +146,13 @@ def verdicts(plan: Plan, before: Vector, after: Vector) -> tuple[Verdict, ...]:
     limits = [(EVERYBODY.name, gate.max_fall, 0.0, 0)]
     if asked is not None:
         limits += [(one.name, asked.max_fall, asked.floor, asked.minimum_patients) for one in asked.groups]
-    shape = (len(limits), len(plan.task.findings), 2, evaluation.terms_of(plan).bins)
-    copies = np.stack([before, after]).reshape(2, *shape) / evaluation.UNIT
+    findings, copies = len(plan.task.findings), np.stack([before, after]) / evaluation.UNIT
+    bins = [bins for _, bins in evaluation.counted(plan, plan.rounds)]
+    ends = np.cumsum([2 * findings * one for one in bins])
     means = [
-        _means(copies[:, place], deviation, minimum)
-        for place, (deviation, (_, _, _, minimum)) in enumerate(
-            zip(evaluation.judged_deviations(plan), limits, strict=True)
+        _means(part.reshape(2, findings, 2, one), deviation, minimum)
+        for part, one, deviation, (_, _, _, minimum) in zip(
+            np.split(copies, ends[:-1], axis=1), bins, evaluation.judged_deviations(plan), limits, strict=True
         )
     ]
     tests = sum((fall < 1.0) + (floor > 0.0) for (_, fall, floor, _), mean in zip(limits, means, strict=True) if mean)

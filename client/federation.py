@@ -312,10 +312,9 @@ class Federation:
 
     def _evaluation(self, part: Part, parameters: bytes) -> Vector:
         plan, bench = part.plan, self._benches.held_out(part.plan)
-        scores, bins = bench.probabilities(parameters), evaluation.terms_of(plan).bins
-        groups = evaluation.counted(plan, part.round)
+        scores, groups = bench.probabilities(parameters), evaluation.counted(plan, part.round)
         traits = self._benches.held_out_traits(plan) if len(groups) > 1 else ()
-        histograms = group_histograms(scores, bench.labels, bench.patients, bins, groups, traits)
+        histograms = group_histograms(scores, bench.labels, bench.patients, groups, traits)
         made = evaluated(plan, histograms, part.round, self._agreements.copy(plan.hash), self._randomness(part))
         if part.round == 0 and made.copy is not None:
             self._agreements.keep_copy(plan.hash, made.copy)

@@ -98,16 +98,26 @@ def copy_shares(plan: Plan) -> Shares:
     return shares_for(terms.noise_multiplier, len(plan.task.findings), 1, groups)
 
 
-def counted(plan: Plan, round: int) -> tuple[Subgroup, ...]:
-    """The groups whose histograms a site makes of the model after `round`: everybody, then the gate's subgroups."""
-    gate = terms_of(plan).gate
-    asked = gate.subgroups.groups if gate is not None and gate.subgroups is not None and judged(plan, round) else ()
-    return (EVERYBODY, *asked)
+def counted(plan: Plan, round: int) -> tuple[tuple[Subgroup, int], ...]:
+    """The groups whose histograms a site makes of the model after `round`, with their bins: everybody, then the gate's
+    subgroups."""
+    everybody, gate = (EVERYBODY, terms_of(plan).bins), terms_of(plan).gate
+    if gate is None or gate.subgroups is None or not judged(plan, round):
+        return (everybody,)
+    return (everybody, *((group, gate.subgroups.bins) for group in gate.subgroups.groups))
 
 
 def cells(plan: Plan) -> int:
-    """Values of all histograms of one group, as (findings, 2, bins)."""
+    """Values of all histograms of everybody, as (findings, 2, bins)."""
     return len(plan.task.findings) * 2 * terms_of(plan).bins
+
+
+def copy_cells(plan: Plan) -> int:
+    """Values of a copy: the histograms of `copied`, one group's after the other."""
+    gate = terms_of(plan).gate
+    asked = 0 if gate is None or gate.subgroups is None else len(gate.subgroups.groups) * gate.subgroups.bins
+    everybody = cells(plan) if EVERYBODY in copied(plan.privacy.mode, gate) else 0
+    return everybody + len(plan.task.findings) * 2 * asked
 
 
 def length(plan: Plan) -> int:
@@ -130,20 +140,20 @@ def hidden(plan: Plan, histograms: Vector, source: Randomness) -> Vector:
 
     The caller has charged the ledger.
     """
-    return _noised(plan, histograms, shares(plan) if plan.privacy.mode != "none" else None, source)
+    return _noised(histograms, cells(plan), shares(plan) if plan.privacy.mode != "none" else None, source)
 
 
 def noised_copy(plan: Plan, histograms: Vector, source: Randomness) -> Vector:
-    """A copy (G x cells,) in units of the histograms of `copied`, G groups, under noise of the site's own alone.
+    """A copy (copy_cells,) in units of the histograms of `copied` under noise of the site's own alone.
 
     The caller has charged the ledger.
     """
-    groups = len(copied(plan.privacy.mode, terms_of(plan).gate))
-    return _noised(plan, histograms, copy_shares(plan) if plan.privacy.mode != "none" else None, source, groups)
+    noise = copy_shares(plan) if plan.privacy.mode != "none" else None
+    return _noised(histograms, copy_cells(plan), noise, source)
 
 
-def _noised(plan: Plan, histograms: Vector, noise: Shares | None, source: Randomness, groups: int = 1) -> Vector:
-    if histograms.shape != (groups * cells(plan),) or not bool(np.all(histograms == np.rint(histograms))):
+def _noised(histograms: Vector, size: int, noise: Shares | None, source: Randomness) -> Vector:
+    if histograms.shape != (size,) or not bool(np.all(histograms == np.rint(histograms))):
         raise UnaccountableError("an evaluation that is not whole numbers of patients")
     if histograms.size > DIMENSIONS:
         raise UnaccountableError(

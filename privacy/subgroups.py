@@ -140,13 +140,15 @@ class SubgroupGate:
 
     max_fall: how far it may fall below the starting release's there; 1.0: as far as it likes. floor: below which it
     must not lie, whatever it was; 0.0: none. minimum_patients: a site asks a group about a finding only if this many
-    patients, as counted under noise, are in it. Raises PlanError outside these ranges.
+    patients, as counted under noise, are in it. bins: of a group's histograms, of equal width over [0, 1]; noise goes
+    into every one, so few tell small groups more than many would. Raises PlanError outside these ranges.
     """
 
     groups: tuple[Subgroup, ...]
     max_fall: float
     floor: float = 0.0
     minimum_patients: int = 20
+    bins: int = 8
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "max_fall", float(self.max_fall))
@@ -158,6 +160,7 @@ class SubgroupGate:
             (0.0 <= self.max_fall <= 1.0, f"a subgroup's max_fall is {self.max_fall}", "choose it in [0, 1]"),
             (0.0 <= self.floor < 1.0, f"a subgroup's floor is {self.floor}", "choose it in [0, 1)"),
             (self.max_fall < 1.0 or self.floor > 0.0, "gates on subgroups that nothing can fail", "state a floor"),
+            (2 <= self.bins <= 1000, f"subgroups in {self.bins} bins", "choose 2 to 1000"),
             (self.minimum_patients >= 1, f"minimum_patients is {self.minimum_patients}", "choose 1 or more"),
         ):
             if not holds:

@@ -195,9 +195,10 @@ def read_model(table: Table) -> ModelTerms:
     sharpness = table.number("sharpness", 4.0)
     trained_blocks = table.whole("trained_blocks", 0)
     exclusive, bias = table.flag("exclusive", False), table.flag("bias", True)
+    fine = table.flag("fine", False)
     with table.checked("backbone"):
         architecture = Architecture(
-            backbone, weights, frozen, width, pooling, sharpness, trained_blocks, exclusive, bias
+            backbone, weights, frozen, width, pooling, sharpness, trained_blocks, exclusive, bias, fine
         )
     size = table.whole("size", 192)
     mean, std = table.number("mean", 0.0 if pretrained else 0.5), table.number("std", 1.0 if pretrained else 0.25)
@@ -277,6 +278,7 @@ def _read_gate(table: Table) -> Gate | None:
             max_fall=table.number("gate_subgroup_max_fall", fall, high=1.0),
             floor=table.number("gate_subgroup_floor", 0.0, high=0.99),
             minimum_patients=table.whole("gate_subgroup_minimum", 20, low=1),
+            bins=table.whole("gate_subgroup_bins", 8, low=2, high=1000),
         )
     return Gate(fall, tolerated, subgroups)
 

@@ -80,8 +80,8 @@ def test_with_groups_too_a_patient_moves_the_vector_by_no_more_than_what_noise_a
     patients = np.array([patient for patient, _, _ in images])
     scores, labels = (np.array([image[place] for image in images]) for place in (1, 2))
     kept = patients != gone
-    with_all = group_histograms(scores, labels, patients, 7, groups, traits)
-    without = group_histograms(scores[kept], labels[kept], patients[kept], 7, groups, traits)
+    with_all = group_histograms(scores, labels, patients, [(one, 7) for one in groups], traits)
+    without = group_histograms(scores[kept], labels[kept], patients[kept], [(one, 7) for one in groups], traits)
     assert np.linalg.norm(with_all - without) <= sensitivity(3, overlap(groups)) + 1e-12
     assert set((with_all - without).tolist()) <= {0.0, 1.0}
 
@@ -92,8 +92,8 @@ def test_everybody_is_the_whole_and_the_sexes_are_its_parts(
 ) -> None:
     patients = np.array([patient for patient, _, _ in images])
     scores, labels = (np.array([image[place] for image in images]) for place in (1, 2))
-    groups = (EVERYBODY, *parsed("sex"))
-    whole, *parts = group_histograms(scores, labels, patients, 7, groups, [Traits(sex) for sex in sexes]).reshape(4, -1)
+    groups = [(one, 7) for one in (EVERYBODY, *parsed("sex"))]
+    whole, *parts = group_histograms(scores, labels, patients, groups, [Traits(sex) for sex in sexes]).reshape(4, -1)
     assert np.array_equal(whole, score_histograms(scores, labels, patients, 7))
     assert np.array_equal(whole, sum(parts))
 

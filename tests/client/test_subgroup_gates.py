@@ -71,7 +71,7 @@ def judged(plan: Plan, before: tuple[np.ndarray, ...], after: tuple[np.ndarray, 
     kept: np.ndarray | None = None
     made: Evaluated | None = None
     for round, (scores, labels, patients, traits) in ((0, before), (plan.rounds, after)):
-        histograms = group_histograms(scores, labels, patients, BINS, evaluation.counted(plan, round), list(traits))
+        histograms = group_histograms(scores, labels, patients, evaluation.counted(plan, round), list(traits))
         made = evaluated(plan, histograms, round, kept, source)
         kept = made.copy
     assert made is not None

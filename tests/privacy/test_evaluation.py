@@ -102,7 +102,7 @@ def test_a_copy_has_all_the_noise_that_one_patient_in_all_their_groups_needs(mod
 
 
 def copied_noise(plan: Plan) -> np.ndarray:
-    nothing = np.zeros(evaluation.cells(plan) * len(evaluation.copied(plan.privacy.mode, plan.evaluation.gate)))
+    nothing = np.zeros(evaluation.copy_cells(plan))
     source = SeededRandomness(4, plan.privacy.mode)
     draws = [evaluation.noised_copy(plan, nothing, source) for _ in range(DRAWS // nothing.size)]
     return np.concatenate(draws) / evaluation.UNIT
