@@ -93,6 +93,20 @@ def saved(page: Page) -> None:
     expect(page.locator("#saved")).to_have_attribute("data-state", "saved")
 
 
+def colours(page: Page) -> list[tuple[int, int, int]]:
+    """The colours that lie over the image."""
+    found = page.evaluate(
+        """() => {
+          const over = document.querySelector("#current canvas.over");
+          const {data} = over.getContext("2d").getImageData(0, 0, over.width, over.height);
+          const seen = new Set();
+          for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) seen.add([data[at], data[at + 1], data[at + 2]].join());
+          return [...seen];
+        }"""
+    )
+    return [tuple(int(part) for part in one.split(",")) for one in found]  # pyright: ignore[reportReturnType]
+
+
 def violations(page: Page) -> list[str]:
     """What axe finds, in both languages."""
     found: list[str] = []
@@ -122,6 +136,7 @@ def test_a_lead_settles_by_one_key_each_and_a_reader_looks_again(node: Node, bro
         expect(page.locator("#proposed")).to_contain_text("does not lean on the scales")
         assert page.locator(".chance").all_inner_texts() == [""]
         assert "anna" not in page.locator("main").inner_text()
+        assert {(255, 158, 245), (182, 255, 122)} & set(colours(page)), "a reader's region lies over the image"
         page.check("#names")
         expect(table.locator("thead th").nth(1)).to_contain_text(": ")
         names = [text.split(": ")[1] for text in table.locator("thead th").all_inner_texts()[1:]]

@@ -20,7 +20,7 @@ const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}â
 
 // rows: [{label, value, low, high}]; from, to: ends of the scale; ticks: where it is marked. A dot with its interval each.
 export function intervals(rows, {from, to, ticks, said}) {
-  const [left, width] = [220, 520];
+  const [left, width] = [270, 580];
   const height = rows.length * ROW + 30;
   const x = (value) => left + ((Math.min(to, Math.max(from, value)) - from) / (to - from)) * (width - left - 20);
   const scale = ticks.flatMap((tick) => [
@@ -30,7 +30,7 @@ export function intervals(rows, {from, to, ticks, said}) {
   const marks = rows.flatMap(({label, value, low, high}, place) => {
     const y = place * ROW + ROW / 2 + 4;
     return [
-      svg("text", {x: left - 10, y: y + 4, "text-anchor": "end"}, short(label, 32)),
+      svg("text", {x: left - 10, y: y + 4, "text-anchor": "end"}, short(label, 42)),
       svg("line", {class: "whisker", x1: x(low), x2: x(high), y1: y, y2: y}),
       svg("circle", {class: "dot", cx: x(value), cy: y, r: 5}),
     ];

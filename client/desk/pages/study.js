@@ -340,9 +340,10 @@ async function start() {
   }, stored);
   if (!known) return;
   if (adjudicates) byId("back").firstElementChild.textContent = t(byId("back").firstElementChild.dataset.w = "adjudication");
+  byId("first").closest("p").hidden = adjudicates;
   byId("first").checked = localStorage.getItem("medquorum-first") === "1";
   tools();
-  current.painters.push(regionPainter(editing.shown, () => desk.chosen));
+  current.painters.push(regionPainter(() => regionsBeside(desk), () => -1), regionPainter(editing.shown, () => desk.chosen));
   for (const viewer of [current, other]) viewer.painters.push(orientationMarks(viewer.host));
   gestures(current, editing.takeDrag, walk.wheel);
   gestures(other);
