@@ -17,6 +17,8 @@ from .annotations import Box, Mask, Region
 
 BOX_GRID, MASK_GRID = 32, 128  # cells on the longer side
 MOST_REGIONS = 3
+UPPER = 0.65
+"""Of the way from a map's median to its peak: where regions begin."""
 Shape = Literal["box", "mask"]
 
 
@@ -25,18 +27,19 @@ def propose_regions(
 ) -> tuple[Region, ...]:
     """Regions of a finding that was found present, from its map of logits (h, w), largest first.
 
-    A location belongs to the finding when its own logit is at or above 0 (a chance of one half). Where pooling made
-    a finding present although no location alone reaches that, the upper half between the map's median and its
-    peak is taken. At most MOST_REGIONS components are proposed, none smaller than a tenth of the largest. "mask"
-    gives one region with all of them, at stored-pixel size.
+    A location belongs to the finding when its logit lies in the upper third or so between the map's median and its
+    peak. The measure is the map's own, since under privacy maps are learned in few steps and their logits are short:
+    on held-out MRI slices this gave better overlap than asking for a chance of one half. At most MOST_REGIONS
+    components are proposed, none smaller than a tenth of the largest. "mask" gives one region with all of them, at
+    stored-pixel size.
     """
     from scipy import ndimage
 
     scale = max(1.0, max(rows, columns) / (BOX_GRID if shape == "box" else MASK_GRID))
     height, width = max(1, round(rows / scale)), max(1, round(columns / scale))
     fine = restore_map(map, transform, height, width)
-    peak = float(fine.max())
-    threshold = 0.0 if peak >= 0.0 else (peak + float(np.median(fine))) / 2.0
+    median = float(np.median(fine))
+    threshold = median + UPPER * (float(fine.max()) - median)
     # With `output` given, label() fills that array; without, its result is typed as any of three things.
     labels: NDArray[np.int32] = np.zeros((height, width), np.int32)
     ndimage.label(fine >= threshold, output=labels)

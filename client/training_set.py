@@ -93,7 +93,7 @@ def build(
             inputs.append(found)
         if progress is not None:
             progress(len(kept) + len(failed), len(records))
-    grid = _grid(net, card)
+    grid = net.grid(card.transform.size)
     shape = (0, *load.shape(net))
     count, findings = len(kept), len(card.task.keys)
     labels = np.zeros((count, findings), np.float32)
@@ -132,16 +132,6 @@ def _union(annotation: Annotation, key: str, row: InstanceRow) -> NDArray[np.boo
     for shape in shapes:
         union |= shape.mask(row.rows, row.columns) if isinstance(shape, Box) else shape.array()
     return union
-
-
-def _grid(net: FindingNet, card: ModelCard) -> tuple[int, int]:
-    """Rows and columns of the network's maps, by one forward pass over a blank image."""
-    import torch
-
-    size = card.transform.size
-    with torch.inference_mode():
-        maps = net(torch.zeros(1, 1, size, size)).maps
-    return int(maps.shape[2]), int(maps.shape[3])
 
 
 Input = NDArray[np.float32] | NDArray[np.float16]
@@ -234,7 +224,8 @@ def frozen_hash(net: FindingNet, card: ModelCard) -> str:
     Blocks that are trained come after that and do not count.
     """
     spared = card.architecture.trained_blocks
-    words = (card.architecture.backbone, card.transform) + ((spared,) if spared else ())
+    words: tuple[object, ...] = (card.architecture.backbone, card.transform)
+    words += ((spared,) if spared else ()) + (("fine",) if net.fine else ())
     digest = hashlib.sha256(repr(words).encode())
     trained = {name for name, parameter in net.backbone.named_parameters() if parameter.requires_grad}
     for name, tensor in sorted(net.backbone.state_dict().items()):

@@ -33,6 +33,16 @@ class Backbone(nn.Module):
         """(B,1,S,S) float32 -> one (B, channels, h, w) map for each of `tap_channels`."""
         return self.trunk(images, 0)[0]
 
+    def tapped_to(self, stride: int) -> tuple[int, ...]:
+        """Which of the taps, from 0 on, are no coarser than `stride`."""
+        return tuple(index for index, block in enumerate(self.tapped) if self.strides[block] <= stride)
+
+    def taps_to(self, images: Tensor, stride: int) -> tuple[Tensor, ...]:
+        """The taps that are no coarser than `stride`; blocks behind the last of them are not computed."""
+        kept = self.tapped_to(stride)
+        taps, _ = self.trunk(images, len(self.strides) - 1 - self.tapped[kept[-1]])
+        return tuple(taps[index] for index in kept)
+
     def trunk(self, images: Tensor, spared: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """The taps before the last `spared` blocks, and what the first of those takes."""
         x = self.enter(images)

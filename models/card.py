@@ -62,6 +62,8 @@ class Architecture:
     backbone's widest stage (others ignore it).
     sharpness: r of log-mean-exp pooling, log(mean(exp(r x))) / r; larger is nearer to the maximum.
     exclusive: one finding, and only one, is present in every image; bias: whether the head has one (see head for both).
+    fine: for regions. A frozen backbone's maps lie on the grid of stride 8 in place of 16, layers coarser than 16 stay
+    out, and what the network says of a place is brought to the image's own edges (see guided).
     """
 
     backbone: Backbone
@@ -73,6 +75,7 @@ class Architecture:
     trained_blocks: int = 0
     exclusive: bool = False
     bias: bool = True
+    fine: bool = False
 
     def __post_init__(self) -> None:
         _require(self.backbone in _WEIGHTS_OF, f"backbone {self.backbone!r}", f"choose one of {tuple(_WEIGHTS_OF)}")
@@ -96,6 +99,11 @@ class Architecture:
             self.frozen or self.trained_blocks == 0,
             f"trained_blocks is {self.trained_blocks} in a backbone of which everything is trained",
             "set frozen, or leave trained_blocks out",
+        )
+        _require(
+            not self.fine or (self.frozen and self.trained_blocks == 0),
+            "fine maps of a backbone that is trained",
+            "set frozen and leave trained_blocks out, or leave fine out",
         )
         most = _TRAINABLE_BLOCKS[self.backbone]
         _require(
@@ -189,6 +197,8 @@ class ModelCard:
         for finding in plain["task"]["findings"]:
             if not finding["laterality"]:  # as in cards from before there were sides, so that they keep their hash
                 del finding["laterality"]
+        if not self.architecture.fine:  # likewise
+            del plain["architecture"]["fine"]
         return json.dumps(
             {"format": FORMAT, **plain},
             sort_keys=True,
@@ -232,6 +242,7 @@ class ModelCard:
                     trained_blocks=architecture.whole("trained_blocks"),
                     exclusive=architecture.flag("exclusive"),
                     bias=architecture.flag("bias"),
+                    fine=architecture.flag("fine", False),
                 ),
                 transform=InputTransform(transform.whole("size"), transform.number("mean"), transform.number("std")),
                 temperatures=card.numbers("temperatures"),
@@ -274,7 +285,9 @@ class _Reader:
             return otherwise
         return self._take(key, str, "text")
 
-    def flag(self, key: str) -> bool:
+    def flag(self, key: str, otherwise: bool | None = None) -> bool:
+        if otherwise is not None and key not in self._data:
+            return otherwise
         return self._take(key, bool, "true or false")
 
     def whole(self, key: str) -> int:

@@ -14,7 +14,9 @@ from .backbone import Backbone
 from .card import Architecture
 from .efficientnet_lite import EfficientNetLite0
 from .errors import WeightsError
+from .guided import guided
 from .head import Output, RegionHead
+from .multiscale import multiscale
 from .small import SmallBackbone
 from .tail import STRIDE, Tail, features_before
 
@@ -26,12 +28,16 @@ class FindingNet(nn.Module):
 
     A frozen backbone stays in evaluation and gives normalised multi-scale features, which are worth computing once
     for each image and caching (float16 loses nothing that matters); only the head is trained, and with it the
-    backbone's last `trained_blocks`, whose input is then cached beside the features of the layers before.
+    backbone's last `trained_blocks`, whose input is then cached beside the features of the layers before. fine: see
+    card.Architecture.
     """
 
-    def __init__(self, backbone: Backbone, head: RegionHead, frozen: bool, trained_blocks: int = 0) -> None:
+    def __init__(
+        self, backbone: Backbone, head: RegionHead, frozen: bool, trained_blocks: int = 0, fine: bool = False
+    ) -> None:
         super().__init__()
         self.frozen = frozen
+        self.fine = fine
         self.trained_blocks = trained_blocks
         self.backbone = backbone
         self.head = head
@@ -48,6 +54,8 @@ class FindingNet(nn.Module):
             return self.backbone(images)
         rows, columns = images.shape[-2:]
         with torch.no_grad():
+            if self.fine:
+                return multiscale(self.backbone.taps_to(images, STRIDE), (rows * 2 // STRIDE, columns * 2 // STRIDE))
             return features_before(self.backbone, images, (rows // STRIDE, columns // STRIDE), self.trained_blocks)
 
     def read(self, features: Tensor) -> Tensor:
@@ -55,8 +63,15 @@ class FindingNet(nn.Module):
         return self._tail().read(features) if self.trained_blocks else features
 
     def forward(self, images: Tensor) -> Output:
-        """(B,1,S,S) -> logits (B,F) and maps (B,F,h,w)."""
-        return self.head(self.read(self.features(images)))
+        """(B,1,S,S) -> logits (B,F) and maps (B,F,h,w), of the images' own size where the network is fine."""
+        logits, maps = self.head(self.read(self.features(images)))
+        return Output(logits, guided(maps, images) if self.fine else maps)
+
+    def grid(self, size: int) -> tuple[int, int]:
+        """Rows and columns of the head's maps, on which regions are learned, for images of size x size."""
+        with torch.inference_mode():
+            maps = self.head(self.read(self.features(torch.zeros(1, 1, size, size)))).maps
+        return int(maps.shape[2]), int(maps.shape[3])
 
     def trainable(self) -> nn.Module:
         """What training may change: the head and trained blocks, taking features, when frozen; else the network, taking
@@ -86,11 +101,14 @@ def skeleton(architecture: Architecture, findings: int, fixed_norms: bool = Fals
         backbone = ResNet18(fixed_norms)
     else:
         backbone = EfficientNetLite0()
-    channels = sum(backbone.tap_channels) if architecture.frozen else backbone.tap_channels[-1]
+    if architecture.fine:
+        channels = sum(backbone.tap_channels[index] for index in backbone.tapped_to(STRIDE))
+    else:
+        channels = sum(backbone.tap_channels) if architecture.frozen else backbone.tap_channels[-1]
     head = RegionHead(
         channels, findings, architecture.pooling, architecture.sharpness, architecture.exclusive, architecture.bias
     )
-    return FindingNet(backbone, head, architecture.frozen, architecture.trained_blocks)
+    return FindingNet(backbone, head, architecture.frozen, architecture.trained_blocks, architecture.fine)
 
 
 def build(architecture: Architecture, findings: int, seed: int, weights_file: Path | None = None) -> FindingNet:

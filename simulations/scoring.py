@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..client import training_set
+from ..client.inputs import Failed, Inputs
 from ..client.store import FrozenRecord
 from ..models.checkpoint import Release
 from ..models.metrics import auroc, bootstrap_by_patient, dice, pointing_hit
@@ -34,12 +35,14 @@ class Bench:
 
     inputs: what the trainable part takes (N, ...), features when the backbone is frozen. cases: the image of each
     row. truth (N, F): 1 present, 0 absent, not a number where unknown. said (N, F): what the reader said, likewise.
+    seen (N, 1, S, S): the images themselves where the network is fine, else none.
     """
 
     inputs: Tensor
     cases: tuple[Case, ...]
     truth: NDArray[np.float64]
     said: NDArray[np.float64]
+    seen: tuple[NDArray[np.float32], ...] = ()
 
     @property
     def patients(self) -> NDArray[np.str_]:
@@ -63,7 +66,11 @@ def bench(site: Site, cases: Sequence[Case], release: Release) -> Bench:
         [[np.nan if state is None else float(state) for state in case.truth.present] for case in kept], dtype=np.float64
     ).reshape(-1, findings)
     said = np.where(built.targets.assessed.numpy(), built.targets.labels.double().numpy(), np.nan)
-    return Bench(built.inputs, kept, truth, said)
+    seen: tuple[NDArray[np.float32], ...] = ()
+    if release.card.architecture.fine:
+        loaded = Inputs(site.node.store, release.card.transform).load([(case.row, 0) for case in kept])
+        seen = tuple(one for one in loaded if not isinstance(one, Failed))
+    return Bench(built.inputs, kept, truth, said, seen)
 
 
 def run_model(release: Release, inputs: Tensor) -> tuple[Scores, NDArray[np.float32]]:
@@ -82,6 +89,18 @@ def run_model(release: Release, inputs: Tensor) -> tuple[Scores, NDArray[np.floa
             logits.append(output.logits.double().numpy())
             maps.append(output.maps.float().numpy())
     return np.concatenate(logits), np.concatenate(maps)
+
+
+def finished(release: Release, maps: NDArray[np.float32], image: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The head's maps (F, h, w) of a network input (1, S, S) as the network gives them (see FindingNet.forward)."""
+    if not release.card.architecture.fine:
+        return maps
+    import torch
+
+    from ..models.guided import guided
+
+    images = torch.from_numpy(image.astype(np.float32)).unsqueeze(0)
+    return guided(torch.from_numpy(maps).unsqueeze(0), images)[0].numpy()
 
 
 def mean_auroc(scores: Scores, truth: NDArray[np.float64]) -> float | None:
@@ -115,8 +134,11 @@ def region_quality(
     """
     overlaps: list[float] = []
     hits: list[bool] = []
-    for case, image_maps in zip(one.cases, maps, strict=True):
+    for index, (case, image_maps) in enumerate(zip(one.cases, maps, strict=True)):
         row = case.row
+        if not any(case.truth.present):
+            continue
+        found = finished(release, image_maps, one.seen[index]) if one.seen else image_maps
         for finding, key in enumerate(release.card.task.keys):
             mask = case.truth.mask_of(finding) if case.truth.present[finding] else None
             if mask is None or mask.shape != (row.rows, row.columns) or not mask.any():
@@ -124,7 +146,7 @@ def region_quality(
             proposal = proposals.get(row.id)
             regions = [] if proposal is None else [one for one in proposal.regions if one.finding == key]
             overlaps.append(dice(region_mask(regions, row.rows, row.columns), mask))
-            full = restore_map(image_maps[finding], release.card.transform, row.rows, row.columns)
+            full = restore_map(found[finding], release.card.transform, row.rows, row.columns)
             hits.append(pointing_hit(full, mask))
     if not hits:
         return None, None

@@ -38,11 +38,12 @@ _FORMAT = "3"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One usable image: its key (see `key_of`), its patient as its own headers or table say, and its stored size."""
+    """One usable image: its key (see `key_of`), its stored size, and the side that its own headers state."""
 
     key: str
     rows: int
     columns: int
+    laterality: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,13 +51,14 @@ class Images:
     """Every usable image. inputs (N, C, h, w): features of the frozen backbone, else images (N, 1, S, S). grid: rows
     and columns of the network's maps for region targets, whatever the grid of `inputs`. left_out: what could not be
     used, with its reason. pooled: whether features were averaged over the grid, which mean pooling makes no
-    difference to."""
+    difference to. seen: the images themselves (N, 1, S, S) where `inputs` are features and a network needs both."""
 
     pictures: tuple[Picture, ...]
     inputs: NDArray[np.float32] | NDArray[np.float16]
     grid: tuple[int, int]
     left_out: tuple[tuple[str, str], ...]
     pooled: bool
+    seen: NDArray[np.float16] | None = None
 
 
 def key_of(study: Study, hospital: Hospital, source: str) -> str:
@@ -153,12 +155,14 @@ def _make(
     place: Path,
     advance: Callable[[int], None],
 ) -> None:
-    """Import every hospital into a node of its own and write inputs.npy and images.json into `place`."""
+    """Import every hospital into a node of its own and write inputs.npy, images.json and, where the network looks at
+    images after its features too, seen.npy into `place`."""
     import torch
 
     pictures: list[Picture] = []
     left_out: list[tuple[str, str]] = []
     parts: list[NDArray[np.float32] | NDArray[np.float16]] = []
+    seen: list[NDArray[np.float16]] = []
     done = 0
     for number, hospital in enumerate(hospitals):
         site = open_site(study, hospital, number, place / "nodes" / str(number), len(hospitals), lambda _: None)
@@ -174,7 +178,8 @@ def _make(
                 batch = site.cases[start : start + _BATCH]
                 kept, arrays = _look(study, inputs, batch, left_out)
                 pictures += [
-                    Picture(key_of(study, hospital, one.row.source), one.row.rows, one.row.columns) for one in kept
+                    Picture(key_of(study, hospital, one.row.source), one.row.rows, one.row.columns, one.row.laterality)
+                    for one in kept
                 ]
                 if arrays and net.frozen:
                     with torch.inference_mode():
@@ -183,6 +188,8 @@ def _make(
                         if pooled:
                             features = features.float().mean(dim=(2, 3), keepdim=True)
                         parts.append(features.numpy())
+                    if net.fine:
+                        seen.append(np.stack(arrays).astype(np.float16))
                 elif arrays:
                     parts.append(np.stack(arrays))
                 done += len(batch)
@@ -190,13 +197,12 @@ def _make(
         finally:
             site.close()
     np.save(place / "inputs.npy", np.concatenate(parts))
-    size = release.card.transform.size
-    with torch.inference_mode():
-        maps = net(torch.zeros(1, 1, size, size)).maps
+    if seen:
+        np.save(place / "seen.npy", np.concatenate(seen))
     about = {
-        "grid": [int(maps.shape[2]), int(maps.shape[3])],
+        "grid": net.grid(release.card.transform.size),
         "pooled": pooled,
-        "images": [[one.key, one.rows, one.columns] for one in pictures],
+        "images": [[one.key, one.rows, one.columns, one.laterality] for one in pictures],
         "left_out": left_out,
     }
     (place / "images.json").write_text(json.dumps(about), encoding="utf-8")
@@ -229,11 +235,12 @@ def _read(folder: Path) -> Images:
         about = cast(dict[str, object], json.loads((folder / "images.json").read_bytes()))
         grid = cast(list[int], about["grid"])
         return Images(
-            pictures=tuple(Picture(*one) for one in cast(list[tuple[str, int, int]], about["images"])),
+            pictures=tuple(Picture(*one) for one in cast(list[tuple[str, int, int, str]], about["images"])),
             inputs=np.load(folder / "inputs.npy", mmap_mode="c"),
             grid=(grid[0], grid[1]),
             left_out=tuple((one[0], one[1]) for one in cast(list[list[str]], about["left_out"])),
             pooled=bool(about["pooled"]),
+            seen=np.load(folder / "seen.npy", mmap_mode="c") if (folder / "seen.npy").exists() else None,
         )
     except (OSError, ValueError, KeyError) as error:
         raise StudyError(

@@ -19,6 +19,7 @@ from ..data import Hospital, Truth, collect
 from ..errors import StudyError
 from ..partition import nominal, split_patients
 from ..readers import region_mask
+from ..scoring import finished
 from ..study import Study
 from ..terms import PhantomData
 from .features import Images, key_of
@@ -61,6 +62,12 @@ class Fold:
     def test(self) -> Rows:
         """The rows of all held-out images."""
         return np.concatenate([ward.test for ward in self.wards])
+
+    def maps(self, row: int, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The head's maps (F, h, w) of an image as the network gives them, see FindingNet.finished."""
+        if self.images.seen is None:
+            return maps
+        return finished(self.release, maps, self.images.seen[row])
 
     def rows(self, ward: Ward) -> TrainingSet:
         """A hospital's training rows, labelled with the truth, as production's training_set.build would give them."""
@@ -111,7 +118,7 @@ def fold_of(study: Study, seed: int, images: Images, hospitals: Sequence[Hospita
     wards: list[Ward] = []
     for hospital in hospitals:
         mine = sorted(
-            (where[key], one)
+            (where[key], one.asked(study.task, images.pictures[where[key]].laterality))
             for one in hospital.truths.values()
             if (key := key_of(study, hospital, one.source)) in where
         )

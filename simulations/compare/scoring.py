@@ -121,19 +121,22 @@ def _regions(
         return None, None
     for row in test.tolist():
         truth, picture = fold.truths[row], fold.images.pictures[row]
+        if truth is None or not any(truth.present):
+            continue
+        seen = fold.maps(row, maps[row])
         for finding, key in enumerate(keys):
-            mask = truth.mask_of(finding) if truth is not None and truth.present[finding] else None
+            mask = truth.mask_of(finding) if truth.present[finding] else None
             if mask is None or mask.shape != (picture.rows, picture.columns) or not mask.any():
                 continue
             # The temperature moves a chance, but never across one half.
             proposed = logits[row, finding] >= np.log(PRESENT_FROM / (1.0 - PRESENT_FROM))
             regions = (
-                propose_regions(key, maps[row, finding], transform, picture.rows, picture.columns, "mask")
+                propose_regions(key, seen[finding], transform, picture.rows, picture.columns, "mask")
                 if proposed
                 else ()
             )
             overlaps.append(dice(region_mask(regions, picture.rows, picture.columns), mask))
-            full = restore_map(maps[row, finding], transform, picture.rows, picture.columns)
+            full = restore_map(seen[finding], transform, picture.rows, picture.columns)
             hits.append(float(pointing_hit(full, mask)))
             owners.append(int(fold.patients[row]))
     if not hits:

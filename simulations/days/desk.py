@@ -160,8 +160,8 @@ class Desk:
     def _row(self, row: int) -> InstanceRow:
         picture, task = self.fold.images.pictures[row], self.fold.study.task
         return InstanceRow(
-            picture.key, str(row), picture.key, task.modality, task.body_part, task.view, "", picture.rows,
-            picture.columns, 1, "png", picture.key, False,
+            picture.key, str(row), picture.key, task.modality, task.body_part, task.view, picture.laterality,
+            picture.rows, picture.columns, 1, "png", picture.key, False,
         )  # fmt: skip
 
     def _look(self, reader: int, row: int, shown: Shown | None) -> Read:
@@ -183,14 +183,19 @@ class Desk:
         fold, image = self.fold, self._row(row)
         keys, regions = fold.study.task.keys, list[Region]()
         terms = fold.study.readers
+        present = terms.regions != "none" and not fold.images.pooled and (shown.chances[row] >= PRESENT_FROM).any()
+        maps = fold.maps(row, shown.maps[row]) if present else shown.maps[row]
         for finding, key in enumerate(keys):
-            if shown.chances[row, finding] >= PRESENT_FROM and terms.regions != "none" and not fold.images.pooled:
+            if present and shown.chances[row, finding] >= PRESENT_FROM:
                 regions += propose_regions(
-                    key, shown.maps[row, finding], fold.release.card.transform, image.rows, image.columns,
+                    key, maps[finding], fold.release.card.transform, image.rows, image.columns,
                     "mask" if terms.regions == "mask" else "box",
                 )  # fmt: skip
-        chances = tuple(zip(keys, map(float, shown.chances[row]), strict=True))
-        return Proposal(new_id(), image.id, 0, shown.release, True, "", chances, tuple(regions), utc_now())
+        asked = fold.study.task.asked(image.laterality)
+        known = zip(keys, map(float, shown.chances[row]), strict=True)
+        chances = tuple((key, chance) for key, chance in known if key in asked)
+        said = tuple(region for region in regions if region.finding in asked)
+        return Proposal(new_id(), image.id, 0, shown.release, True, "", chances, said, utc_now())
 
     def _said(self, read: Read) -> NDArray[np.float64]:
         values = {"present": 1.0, "absent": 0.0}

@@ -123,6 +123,16 @@ def test_efficientnet_must_be_frozen() -> None:
         Architecture("efficientnet_lite0", "packaged", False, 32, "lse", 5.0)
 
 
+def test_fine_maps_are_of_a_frozen_backbone() -> None:
+    frozen = Architecture("efficientnet_lite0", "packaged", True, 32, "lse", 5.0)
+    fine = replace(CARD, architecture=replace(frozen, fine=True))
+    assert ModelCard.from_json(fine.to_json()) == fine
+    assert "fine" not in json.loads(CARD.to_json())["architecture"]
+    for change in ({"trained_blocks": 1}, {"backbone": "small", "weights": "random", "frozen": False}):
+        with pytest.raises(CardError, match="fine maps of a backbone that is trained"):
+            replace(frozen, fine=True, **change)  # pyright: ignore[reportArgumentType]
+
+
 def sided() -> ModelCard:
     return replace(CARD, task=Task(TASK.findings[0].of_sides(["L", "R"]), "DX"), temperatures=(1.0, 2.0))
 

@@ -79,6 +79,25 @@ def test_the_loss_by_hand() -> None:
     assert float(found) == pytest.approx(3 * math.log(2) + 2 * (math.log(2) + 1 - soft_dice), rel=1e-5)
 
 
+def test_a_region_and_the_rest_of_its_image_weigh_the_same() -> None:
+    """A small region pulls at its own cells as hard, together, as all the others do at theirs; an empty one at all."""
+    yes = torch.ones(1, 1, dtype=torch.bool)
+
+    def pull(region: torch.Tensor, stated: float) -> torch.Tensor:
+        maps = torch.full((1, 1, 4, 4), stated).requires_grad_(True)
+        targets = Targets(torch.ones(1, 1), ~yes, region, yes)
+        image_losses(Output(torch.zeros(1, 1), maps), targets, torch.ones(1), 1.0).sum().backward()
+        assert maps.grad is not None
+        return maps.grad
+
+    for covered in (1, 5):
+        region = torch.zeros(1, 1, 4, 4)
+        region.view(-1)[:covered] = 1.0
+        # Where the chance is 0 already the Dice term is flat, and so is all that lies outside.
+        assert float(pull(region, -30.0)[region > 0].sum()) == pytest.approx(-0.5, abs=1e-4)
+    assert float(pull(torch.zeros(1, 1, 4, 4), 30.0).sum()) == pytest.approx(1.0, abs=1e-4)
+
+
 def blobs(images: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Feature maps whose first channel marks a finding at one place in every other image."""
     source = torch.Generator().manual_seed(1)
