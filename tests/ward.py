@@ -17,6 +17,7 @@ from medquorum.client.accounts.passwords import Hasher
 from medquorum.client.accounts.signing_in import SigningIn
 from medquorum.client.desk.app import desk_app
 from medquorum.client.desk.people import PeopleWithPasswords
+from medquorum.client.desk.provided import PeopleFromProvider
 from medquorum.client.desk.roles import Role
 from medquorum.client.desk.rooms import Rooms
 
@@ -61,6 +62,7 @@ class Ward:
         self.signing_in = SigningIn(self.book, self.noted, ("Riverside",), hasher=Hasher(CHEAP), clock=self.clock)
         self.door = PeopleWithPasswords(self.signing_in, self.accounts)
         self.rooms = rooms
+        self.provided: PeopleFromProvider | None = None
 
     def reader(self, name: str, role: Role = "reader", password: str = PASSWORD) -> None:
         """An account whose reader has set a password."""

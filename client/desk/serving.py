@@ -122,9 +122,14 @@ class LanServer(Serving):
 
         context = tls(exposure)
         book = Book(folder)
-        door = people(book, store, exposure)
         where = listener(*host_and_port(exposure.listen), "--listen")
         hosts = exposure.hosts(int(where.getsockname()[1]))
+        try:
+            door = people(book, store, exposure, f"https://{hosts[0]}")
+        except BaseException:
+            where.close()
+            book.close()
+            raise
         self.addresses = [f"https://{host}/" for host in hosts]
         self._book = book
         super().__init__(Rooms(store, releases), door, hosts, where, context)
@@ -139,20 +144,34 @@ class LanServer(Serving):
         self._book.close()
 
 
-def people(book: Book, store: Store, exposure: Exposure) -> Door:
-    """The way in for people: by passwords, or by the hospital's identity provider where its settings are given."""
+def people(book: Book, store: Store, exposure: Exposure, origin: str) -> Door:
+    """The way in for people: by passwords, or by the hospital's identity provider where its settings are given.
+
+    origin: where browsers find the desk, as "https://reading.hospital:8787".
+    """
     from ..accounts.administration import Administration
     from ..accounts.signing_in import SigningIn
+
+    administration, words = Administration(book, store.trail), (store.setting("site"),)
+    if exposure.oidc is not None:
+        from ..accounts.oidc.flow import Flow
+        from ..accounts.oidc.provider import Provider
+        from ..accounts.oidc.settings import OidcSettings
+        from .provided import BACK, PeopleFromProvider
+
+        settings = OidcSettings.read(exposure.oidc)
+        signing_in = SigningIn(book, store.trail, words, provider=True)
+        flow = Flow(settings, Provider(settings), signing_in, f"{origin}{BACK}")
+        return PeopleFromProvider(signing_in, administration, flow)
     from .people import PeopleWithPasswords
 
-    administration = Administration(book, store.trail)
     if not administration.all():
         raise ExposureError(
             "nobody has an account yet",
             where=exposure.listen,
             fix="make the first one: medquorum node reader add NAME --role admin",
         )
-    signing_in = SigningIn(book, store.trail, (store.setting("site"),))
+    signing_in = SigningIn(book, store.trail, words)
     signing_in.prepare()
     return PeopleWithPasswords(signing_in, administration)
 

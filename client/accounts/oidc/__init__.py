@@ -1,0 +1,1 @@
+"""Signing in with the hospital's own identity provider: OpenID Connect, the authorization code flow with PKCE."""
