@@ -7,13 +7,14 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..client.intake.table import stated_traits
+from ..task import Task
 from ..toml_table import nearest
 from .errors import StudyError
 from .look import patient_looks
@@ -37,6 +38,11 @@ class Truth:
     present: tuple[bool | None, ...]
     mask_of: Callable[[int], BitMask | None]
     groups: tuple[str, ...] = ()
+
+    def asked(self, task: Task, laterality: str) -> Truth:
+        """The truth of what the task asks of an image of this Laterality: of one side, nothing about the other."""
+        known = zip(task.findings, self.present, strict=True)
+        return replace(self, present=tuple(state if one.asked_of(laterality) else None for one, state in known))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..client.gate import InProcess
@@ -92,7 +92,7 @@ def open_site(
             )
             report = import_table(node.store, hospital.folder, table, lambda done, _: advance(done))
         rows = [row for row in node.store.instances() if row.source in hospital.truths]
-        cases = [Case(row, _asked(study, row, hospital.truths[row.source])) for row in rows]
+        cases = [Case(row, hospital.truths[row.source].asked(study.task, row.laterality)) for row in rows]
         labels: dict[str, Label] = {
             patient: label
             for patient, label in hospital.labels().items()
@@ -118,13 +118,6 @@ def open_site(
         raise
     declared, kept = (nominal(patients(one), study.sites.nominal_rounding) for one in (train, held_out))
     return Site(hospital.name, number, node, rights, report, train, held_out, declared, kept)
-
-
-def _asked(study: Study, row: InstanceRow, truth: Truth) -> Truth:
-    """The truth of what the image is asked for: of one side's image, nothing of the other side's findings."""
-    asked = [finding.asked_of(row.laterality) for finding in study.task.findings]
-    present = tuple(state if one else None for one, state in zip(asked, truth.present, strict=True))
-    return replace(truth, present=present)
 
 
 def _require_same_patients(hospital: Hospital, cases: Sequence[Case]) -> None:

@@ -10,6 +10,8 @@ from tiny_study import PICTURES, tiny
 
 from medquorum.client.node import Node
 from medquorum.models import checkpoint
+from medquorum.simulations.compare.features import Images, Picture
+from medquorum.simulations.compare.folds import fold_of
 from medquorum.simulations.data import collect
 from medquorum.simulations.run import run_study
 from medquorum.simulations.sites import open_site
@@ -78,7 +80,8 @@ def test_a_film_of_one_side_has_no_truth_about_the_other(tmp_path: Path) -> None
         text=PICTURES,
     )
     assert study.task.keys == ("spot_left", "spot_right")
-    hospital = collect(study, folder, tmp_path / "sites", lambda _: None)[0]
+    hospitals = collect(study, folder, tmp_path / "sites", lambda _: None)
+    hospital = hospitals[0]
     site = open_site(study, hospital, 0, tmp_path / "node", 2, lambda _: None)
     try:
         assert {case.row.laterality for case in site.cases} == {"L", "R"}
@@ -88,3 +91,9 @@ def test_a_film_of_one_side_has_no_truth_about_the_other(tmp_path: Path) -> None
             assert (left, right) == ((told[0], None) if case.row.laterality == "L" else (None, told[1]))
     finally:
         site.close()
+    # A comparison, which looks at every image once for all its trainings, knows it as well.
+    pictures = tuple(Picture(f"{number}.dcm", 40, 48, "LR"[number % 2]) for number in range(24))
+    images = Images(pictures, np.zeros((24, 1, 32, 32), np.float32), (2, 2), (), False)
+    fold = fold_of(study, 1, images, hospitals, study.model.release(study.task, 1))
+    assert np.isnan(fold.truth[0::2, 1]).all() and np.isnan(fold.truth[1::2, 0]).all()
+    assert not np.isnan(fold.truth[0::2, 0]).any() and not np.isnan(fold.truth[1::2, 1]).any()
