@@ -13,7 +13,7 @@ from PIL import Image
 from sqlalchemy import Connection, text
 
 from medquorum.client.errors import IntakeError, TamperError
-from medquorum.client.gate import InProcess
+from medquorum.client.gate import Gate
 from medquorum.client.gate.traits import traits_of
 from medquorum.client.intake import Column, Table, import_dicom, import_table
 from medquorum.client.keys import read_node_key
@@ -45,15 +45,17 @@ def test_what_a_header_says_of_its_patient(elements: dict[str, Any], traits: Tra
     assert traits_of(dataset(**elements)) == traits
 
 
-def taken_in(store: Store, ward: Path) -> None:
+def taken_in(store: Store, ward: Path, gate: Gate) -> None:
     ward.mkdir()
     for number, (elements, _) in enumerate(HEADERS[:4]):
         (ward / f"{number}.dcm").write_bytes(dicom(number=number, **elements))
-    assert import_dicom(store, ward, InProcess()).imported == 4
+    assert import_dicom(store, ward, gate).imported == 4
 
 
-def test_it_comes_in_with_a_file_and_is_not_in_what_is_kept_of_the_file(store: Store, tmp_path: Path) -> None:
-    taken_in(store, tmp_path / "ward")
+def test_it_comes_in_with_a_file_and_is_not_in_what_is_kept_of_the_file(
+    store: Store, tmp_path: Path, gate: Gate
+) -> None:
+    taken_in(store, tmp_path / "ward", gate)
     assert read(store) == [traits for _, traits in HEADERS[:4]]
     row = store.instances()[0]
     assert b"061Y" not in store.content(row.id)
@@ -69,10 +71,10 @@ def on_database(folder: Path, change: Callable[[Connection], Any]) -> Any:
         engine.dispose()
 
 
-def test_a_store_from_before_reads_it_off_the_headers_it_kept(tmp_path: Path, image: Any) -> None:
+def test_a_store_from_before_reads_it_off_the_headers_it_kept(tmp_path: Path, image: Any, gate: Gate) -> None:
     """Of images that came with a header the sex, and the age by birth date and study date; of others nothing."""
     with Store.create(tmp_path / "s", "a") as store:
-        taken_in(store, tmp_path / "ward")
+        taken_in(store, tmp_path / "ward", gate)
         store.add(image(7, traits=Traits("F", 40)))
 
     def back(connection: Connection) -> None:
