@@ -176,6 +176,10 @@ class DeskLog:
             frames = ((image, frame, lines) for image, own in self._lines.items() for frame, lines in own.items())
             return [(image, frame) for image, frame, lines in frames if len(lines) > 1]
 
+    def quiet(self, study: str) -> bool:
+        """Whether nobody has said anything of a study, and nobody sent it back: so stand most of a long list."""
+        return not any(image in self._lines or image in self._sent for image in self._studies.get(study, ()))
+
     def waiting(self, image: str) -> list[SendBack]:
         """What was sent back of an image and nobody who was asked has answered."""
         with self.turn:
