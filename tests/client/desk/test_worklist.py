@@ -94,6 +94,8 @@ def test_uncertainty_is_that_of_the_least_certain_finding() -> None:
 
 def test_disagreement_between_readers_and_with_the_model() -> None:
     assert disagreement([{"a": "present", "b": "absent"}, {"a": "absent", "b": "absent"}], None, ["a", "b"]) == 0.5
+    # Of a film of one side, what is asked of the other side is no agreement.
+    assert disagreement([{"a": "present"}, {"a": "absent"}], None, ["a", "b"]) == 1.0
     assert disagreement([{"a": "present"}], {"a": 0.1}, ["a"]) == pytest.approx(0.9)
     assert disagreement([{"a": "uncertain"}], {"a": 0.1}, ["a"]) is None
     assert disagreement([], {"a": 0.1}, ["a"]) is None
