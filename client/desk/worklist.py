@@ -77,7 +77,8 @@ def disagreement(
     readings: Sequence[Mapping[str, State]], proposed: Mapping[str, float] | None, findings: Sequence[str]
 ) -> float | None:
     """How far readers are apart, in [0, 1]: the share of findings, of those that are asked of the image and so stand in
-    a reading, that two of them call present and absent. With one reading only, the greatest distance between a statement and its proposed probability. None when nothing compares."""
+    a reading, that two of them call present and absent. With one reading only, the greatest distance between a
+    statement and its proposed probability. None when nothing compares."""
     if len(readings) > 1:
         asked = [key for key in findings if any(key in reading for reading in readings)]
         said = [{r[key] for r in readings if r.get(key) in ("present", "absent")} for key in asked]
