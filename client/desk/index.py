@@ -74,7 +74,7 @@ class DeskIndex:
         entry = self._log.entry(study)
         assert entry is not None  # the log knows every study that it names
         if self._log.quiet(study):
-            return entry
+            return replace(entry, status="accepted") if entry.accepted and not entry.turn else entry
         asked = self._log.asked(study)
         apart = [value for image in asked if (value := self._apart(image)) is not None]
         status = _status([_read(self.frames(image).values()) for image in asked])
