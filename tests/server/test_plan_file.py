@@ -13,6 +13,7 @@ from medquorum.models import checkpoint
 from medquorum.privacy.accounting import plan_epsilon
 from medquorum.privacy.calibration import steps_within
 from medquorum.privacy.errors import UnaccountableError
+from medquorum.privacy.guarantee import guarantee
 from medquorum.privacy.plan import Plan
 from medquorum.server.errors import PlanFileError
 from medquorum.server.network.commands import coordinator as commands
@@ -93,6 +94,23 @@ def test_a_plan_may_share_its_noise_and_states_against_how_many_colluders(tmp_pa
         load_plan(written(tmp_path, four), "chest")
 
 
+def test_a_plan_may_gate_on_subgroups_and_says_what_that_costs(tmp_path: Path) -> None:
+    gated = PLAN.replace("rounds = 2", "rounds = 2\nevaluation_bins = 10\ngate_max_fall = 0.1\ngate_tolerated = 1")
+    gated = gated.replace("patients = ", "held_out = 40\npatients = ")
+    asked = gated.replace(
+        "gate_tolerated", 'gate_subgroups = ["sex", "age>=65"]\ngate_subgroup_floor = 0.7\ngate_tolerated'
+    )
+    plan, _ = load_plan(written(tmp_path, asked), "chest")
+    assert plan.evaluation is not None and plan.evaluation.gate is not None
+    subgroups = plan.evaluation.gate.subgroups
+    assert subgroups is not None and (subgroups.max_fall, subgroups.floor, subgroups.minimum_patients) == (0.1, 0.7, 20)
+    assert [one.name for one in subgroups.groups] == ["sex=F", "sex=M", "sex=O", "age>=65"]
+    bare, _ = load_plan(written(tmp_path, gated), "chest")
+    assert bare.evaluation is not None
+    assert plan.evaluation.noise_multiplier > bare.evaluation.noise_multiplier
+    assert guarantee(plan).without_subgroups < guarantee(plan).evaluation <= 8.0
+
+
 def test_a_release_may_come_from_a_folder_beside_the_file(tmp_path: Path) -> None:
     release = make_release()
     checkpoint.save(release, tmp_path / "start")
@@ -111,6 +129,8 @@ def test_a_release_may_come_from_a_folder_beside_the_file(tmp_path: Path) -> Non
         ("rounds = 2", "rounds = 2\nevaluation_bins = 10", "plan", "declare held-out patients"),
         ("rounds = 2", "rounds = 2\nevaluation_bins = 10\ngate_max_fall = 2", "plan.gate_max_fall", "0.99"),
         ("rounds = 2", "rounds = 2\ngate_tolerated = 2", "plan.gate_tolerated", "one of"),
+        ("rounds = 2", 'rounds = 2\ngate_max_fall = 0.1\ngate_subgroups = ["old"]', "plan.gate_subgroups", "age>=65"),
+        ("rounds = 2", 'rounds = 2\ngate_max_fall = 0.1\ngate_subgroups = ["age<41"]', "plan.gate_subgroups", "40"),
         ("patients = 10", "patients = 3", "plan", "at least 4 patients"),
         ("epsilon = 8.0", "epsilon = 8.0\ndelta = 0.1", "plan", "below 0.033"),
         ("epsilon = 8.0", "epsilon = 8.0\nclip = -1.0", "plan.privacy.clip", "at or above 0"),
