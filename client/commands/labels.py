@@ -97,6 +97,8 @@ def provenance(
                     "reader": read[name].reader,
                     "at": read[name].at.isoformat(),
                     "proposal": "hidden or none" if read[name].proposal is None else f"shown, of {read[name].release}",
+                    "as_lead": read[name].as_lead,
+                    "weighed": list(read[name].weighed),
                     "states": dict(read[name].states),
                 }
                 for name in one.basis

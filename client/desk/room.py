@@ -201,6 +201,7 @@ class ReadingRoom:
             "frame": action.frame,
             **plain_line(self._index.line(action.instance, action.frame)),
             "meanwhile": meanwhile,
+            "unweighed": bool(stored.weighed) and self._unweighed(stored),
             "release": hash_of(release),
         }
 
@@ -215,6 +216,14 @@ class ReadingRoom:
                 "a reading that was weighed is not one of this image", where=action.instance, fix="load the page again"
             )
         return tuple(known[one] for one in dict.fromkeys(action.weighs))
+
+    def _unweighed(self, settling: Annotation) -> bool:
+        """Whether somebody stands by a word that did not lie before the lead who settled."""
+        standing = self._log.standing(settling.instance, settling.frame)
+        return any(
+            one.assessed and one.reader != settling.reader and one.id not in settling.weighed and not one.weighed
+            for one in standing
+        )
 
     def frame(self, image: str, frame: int) -> bytes:
         """A frame for the viewer; see frames.payload. Raises UnreadableError when it does not decode."""

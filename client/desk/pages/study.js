@@ -330,6 +330,7 @@ function stored(action, answer, here) {
     }
   }
   if (here && answer.meanwhile) say(t("meanwhile", {time: new Date(answer.meanwhile.at_time).toLocaleTimeString()}), "warning");
+  else if (here && answer.unweighed) say(t("unweighed"), "warning");
   else if (here && opened && answer.release !== opened) say(t("release_changed"), "warning");
 }
 

@@ -17,12 +17,18 @@ PATHS = (
     "/",
     "/study",
     "/quarantine",
+    "/adjudication",
+    "/quality",
     "/api/about",
     "/api/worklist",
     "/api/quarantine",
     "/api/study/x",
     "/api/image/x/0",
     "/api/heatmap/x/nodule",
+    "/api/disputes",
+    "/api/adjudication/x",
+    "/api/send-back",
+    "/api/quality",
 )
 
 

@@ -191,6 +191,12 @@ def test_a_lead_by_role_settles_and_a_reader_does_not(ward: Ward) -> None:
     assert (said.as_lead, said.weighed) == (True, tuple(weighs))
     assert [one.as_lead for one in ward.node.store.history(ward.images[3])] == [False, False, True]
     assert ward.rooms.of("dora", "lead").lead().disputes("disputed")["rows"] == []
+    # What was said while she weighed did not lie before her, and she is told.
+    ward.say("bert", 3, "uncertain")
+    answer = ward.say("dora", 3, "absent", "lead", weighs=weighs)
+    assert answer["unweighed"] is True and len(ward.node.store.history(ward.images[3])) == 5
+    newest = [one.id for one in ward.node.store.history(ward.images[3]) if one.reader in ("anna", "bert")]
+    assert ward.say("dora", 3, "absent", "lead", weighs=newest)["unweighed"] is False
 
 
 def test_what_is_sent_back_is_looked_at_again_without_saying_why(ward: Ward) -> None:
