@@ -10,7 +10,8 @@ const REACH = 9; // canvas pixels around an edge that still count as it
 // regions: () => [{box | mask, finding, style: a key of COLOURS, label}]; chosen: () => index or -1.
 export function regionPainter(regions, chosen) {
   return (context, viewer) => {
-    regions().forEach((region, place) => {
+    const found = regions();
+    found.forEach((region, place) => {
       const colour = place === chosen() ? COLOURS.chosen : COLOURS[region.style];
       context.save();
       context.strokeStyle = context.fillStyle = colour;
@@ -32,6 +33,7 @@ export function regionPainter(regions, chosen) {
       }
       context.restore();
     });
+    return found.length > 0;
   };
 }
 
@@ -52,7 +54,7 @@ function maskImage(mask, colour) {
 export function heatPainter(heat, opacity) {
   return (context, viewer) => {
     const found = heat();
-    if (!found || !viewer.frame) return;
+    if (!found || !viewer.frame) return false;
     if (!found.canvas) {
       const made = new ImageData(found.columns, found.rows);
       found.map.forEach((value, at) => made.data.set([255, Math.max(0, 2 * value - 255), 0, value], 4 * at));
@@ -65,6 +67,7 @@ export function heatPainter(heat, opacity) {
     context.imageSmoothingEnabled = true;
     overImage(context, viewer, found.canvas, rows, columns);
     context.restore();
+    return true;
   };
 }
 

@@ -19,7 +19,8 @@ export class Viewer {
     this.mirrored = false;
     this.towards = ""; // the side of its pane that a fitted image lies against
     this.fitted = true;
-    [this.stale, this.toned] = [true, false]; // whether values are to be sampled, and whether the table is made
+    // Whether values are to be sampled, whether the table is made, and whether what lies over the image changed as well.
+    [this.stale, this.toned, this.above] = [true, false, true];
     this.asked = 0;
     new ResizeObserver(() => this.resize()).observe(host);
     this.resize();
@@ -51,7 +52,7 @@ export class Viewer {
   // Another table is wanted: it is made when it is painted, however often it was changed until then.
   level() {
     this.toned = false;
-    this.draw();
+    this.ask();
   }
 
   // The table in use: the file's own until the reader sets a window.
@@ -156,7 +157,12 @@ export class Viewer {
   }
 
   draw() {
-    if (!this.asked) this.asked = requestAnimationFrame(() => this.paint());
+    this.above = true;
+    this.ask();
+  }
+
+  ask() {
+    this.asked ||= requestAnimationFrame(() => this.paint());
   }
 
   paint() {
@@ -174,10 +180,17 @@ export class Viewer {
     }
     const {view: {zoom, x, y}, mirrored, frame} = this;
     Object.assign(this.image.dataset, {zoom, x, y, mirrored, ready: Boolean(frame), shown: frame?.path ?? ""});
+    if (this.above) this.paintOver();
+    this.changed(this);
+  }
+
+  paintOver() {
+    this.above = false;
     const over = this.over.getContext("2d");
     over.clearRect(0, 0, this.over.width, this.over.height);
-    for (const painter of this.painters) painter(over, this);
-    this.changed(this);
+    // Each tells whether it drew anything: a clear canvas over the image would be blended into every frame for nothing.
+    const drawn = this.painters.map((painter) => painter(over, this));
+    this.over.style.opacity = drawn.some(Boolean) ? "1" : "0";
   }
 }
 
