@@ -21,6 +21,7 @@ from .doors import Door
 from .exposure import Exposure, ExposureError, host_and_port, listener, tls
 from .printed import PrintedDoor
 from .rooms import Rooms
+from .sessions import FILE as SESSIONS
 from .sessions import Sessions
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class Serving(ABC):
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until a signal ends it. ready: called once connections are accepted by the listener."""
         # Uvicorn ends on a signal and then raises it once more, for whoever handled it before: that is us, so that the
-        # caller closes the store.
+        # caller closes the store. One that comes before uvicorn listens for signals ends it as well.
         for ending in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(ending, lambda *_: None)
+            signal.signal(ending, lambda *_: setattr(self._server, "should_exit", True))
         ready()
         self._server.run(sockets=[self._socket])
 
@@ -98,7 +99,7 @@ class DeskServer(Serving):
 
     def __init__(self, store: Store, releases: Releases, folder: Path, reader: str, port: int = PORT) -> None:
         where = listener(HOST, port, "--port")
-        self._sessions = Sessions(folder / "desk.sessions", reader)
+        self._sessions = Sessions(folder / SESSIONS, reader)
         hosts = [f"{name}:{where.getsockname()[1]}" for name in (HOST, "localhost")]
         super().__init__(Rooms(store, releases), PrintedDoor(self._sessions, reader), hosts, where)
 
