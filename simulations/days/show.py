@@ -13,6 +13,8 @@ from .running import Days
 from .table import Line, Mean, by_day, headline, lines, notes, saved_after
 
 HEADERS = (
+    "actions a study",
+    "seconds a study",
     "time saved",
     "actions saved",
     "label errors",
@@ -26,6 +28,8 @@ HEADERS = (
 def cells(line: Line) -> list[str]:
     """A line's figures, one for each of HEADERS: means over seeds, with the least and the most."""
     return [
+        f"{line.actions.value:.1f}",
+        f"{line.seconds.value:.1f}",
         _range(line.saved),
         _range(line.saved_actions),
         _range(line.error, 1),
@@ -79,11 +83,11 @@ def summary(days: Days, target: Console, files: list[tuple[str, str]]) -> None:
     target.print()
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     shown.add_column("Everything labelled", overflow="fold", min_width=24)
-    for header in ("Time\nsaved", "Actions\nsaved", "Label\nerrors", "Accepted\nunseen", "Right"):
+    for header in ("Actions\na study", "Seconds\na study", "Time\nsaved", "Label\nerrors", "Accepted\nunseen", "Right"):
         shown.add_column(header, justify="right", no_wrap=True)
     for line in lines(days):
-        saved, actions, error, _, unseen, right, _ = (one.split(" (")[0] for one in cells(line))
-        shown.add_row(escape(line.label), saved, actions, error, unseen, right)
+        actions, seconds, saved, _, error, _, unseen, right, _ = (one.split(" (")[0] for one in cells(line))
+        shown.add_row(escape(line.label), actions, seconds, saved, error, unseen, right)
     target.print(shown)
     target.print()
     for note in (*notes(days), statements.RESEARCH_USE):

@@ -34,17 +34,19 @@ class Mean:
 class Line:
     """One way of labelling everything, over all seeds.
 
-    saved: modelled seconds saved against by hand, as a share; saved_actions: the same of actions. error: of stated
-    findings; by_hand_error: by hand. better: seeds in which the error is no higher than by hand. unseen: share of the
-    images that nobody had read when the days were over; precision: of the images accepted unseen, how many are right
-    (over all seeds together; None: none were accepted). able, sites: hospitals that could accept any, summed over
-    seeds, of so many.
+    actions, seconds: of one study (all images of one patient), over all of them. saved: modelled seconds saved against
+    by hand, as a share; saved_actions: the same of actions. error: of stated findings; by_hand_error: by hand. better:
+    seeds in which the error is no higher than by hand. unseen: share of the images that nobody had read when the days
+    were over; precision: of the images accepted unseen, how many are right (over all seeds together; None: none were
+    accepted). able, sites: hospitals that could accept any, summed over seeds, of so many.
     """
 
     order: str
     how: str
     asked: float | None
     label: str
+    actions: Mean
+    seconds: Mean
     saved: Mean
     saved_actions: Mean
     error: Mean
@@ -79,6 +81,8 @@ def _line(courses: Sequence[Course], how: str, asked: float | None) -> Line:
         how=how,
         asked=asked,
         label=words if how in BASELINES else f"{courses[0].order}: {words}",
+        actions=mean([one.work.actions / course.patients for one, course in zip(picked, courses, strict=True)]),
+        seconds=mean([one.work.seconds / course.patients for one, course in zip(picked, courses, strict=True)]),
         saved=mean([_saved(one.work.seconds, by.seconds) for one, by in zip(picked, hand, strict=True)]),
         saved_actions=mean([_saved(one.work.actions, by.actions) for one, by in zip(picked, hand, strict=True)]),
         error=mean(errors),
