@@ -155,7 +155,7 @@ class Accepting:
         self._seen: tuple[int, bytes] | None = None
 
     def step(self, release: Release) -> int | None:
-        """Accept what may be, if the site wants it, something happened, and no more than a twentieth of the time went
+        """Accept what may be, if the site wants it, something happened, and no more than a two hundredth of the time goes
         into it; how many images are accepted then, None where nothing was done."""
         began = time.monotonic()
         if began < self._next or (precision := precision_kept(self._store)) is None:
@@ -165,7 +165,7 @@ class Accepting:
             return None
         _, count = accept(self._store, release, precision)
         self._seen = (self._store.head().events, release.hash)
-        self._next = began + 20.0 * (time.monotonic() - began)
+        self._next = began + 200.0 * (time.monotonic() - began)
         return count
 
 

@@ -182,11 +182,11 @@ class Reporting:
             beside.replace(self._folder / STATUS)
 
     def _turned(self) -> Turns:
-        # Whose turn has come takes a look at every reading: no more than a twentieth of the time is spent on it.
+        # This takes a look at every reading while readers wait: no more than a two hundredth of the time.
         began = time.monotonic()
         if self._turns is None or began >= self._next:
             self._turns = turns_of(self._folder, self._store)
-            self._next = began + 20.0 * (time.monotonic() - began)
+            self._next = began + 200.0 * (time.monotonic() - began)
         return self._turns
 
 
