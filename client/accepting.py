@@ -155,8 +155,8 @@ class Accepting:
         self._seen: tuple[int, bytes] | None = None
 
     def step(self, release: Release) -> int | None:
-        """Accept what may be, if the site wants it, something happened, and it takes no more than a two hundredth of the
-        time; how many images are accepted then, None where nothing was done."""
+        """Accept what may be, if the site wants it, something happened, and no more than a two hundredth of the time is
+        taken; how many images are accepted then, None where nothing was done."""
         began = time.monotonic()
         if began < self._next or (precision := precision_kept(self._store)) is None:
             return None
