@@ -29,14 +29,14 @@ def chromium() -> Generator[Browser, None, None]:
             browser.close()
 
 
-def watched(page: Page) -> list[str]:
+def watched(page: Page, origin: str = "http://127.0.0.1:") -> list[str]:
     """What goes wrong on a page, and every request that leaves its origin, from now on."""
     seen: list[str] = []
     page.on("pageerror", lambda fault: seen.append(f"error: {fault}"))
     page.on("dialog", lambda dialog: seen.append(f"dialog: {dialog.message}"))
 
     def request(url: str) -> None:
-        if not url.startswith(("http://127.0.0.1:", "data:")):
+        if not url.startswith((origin, "data:")):
             seen.append(f"request: {url}")
 
     page.on("request", lambda one: request(one.url))

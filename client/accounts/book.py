@@ -51,6 +51,11 @@ class Book:
                 self._database.execute(f"PRAGMA {pragma}")
             self._database.executescript(_SCHEMA)
 
+    def end_all_sessions(self) -> None:
+        """End every session of every account, as in a copy whose sessions may have been ended since it was made."""
+        with self.writing() as database:
+            database.execute("DELETE FROM session")
+
     def close(self) -> None:
         """Close the file."""
         with self._turn:

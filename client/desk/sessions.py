@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+FILE = "desk.sessions"
 _BYTES = 32
 LIFETIME = 12 * 3600.0
 

@@ -26,7 +26,10 @@ from pathlib import Path, PurePosixPath
 
 from ... import __version__
 from ...privacy.ledger import Ledger
+from ..accounts.book import FILE as ACCOUNTS
+from ..accounts.book import Book
 from ..audit_log import AuditLog, this_user
+from ..desk.sessions import FILE as SESSIONS
 from ..disk import DiskFullError, is_full
 from ..errors import NodeError, StoreError, TamperError
 from ..keys import (
@@ -47,7 +50,7 @@ from ..witnesses import Witnesses
 from .certificate import read_certificates
 
 _MANIFEST = "medquorum-backup.json"
-_DATABASES = ("ledger.sqlite", "agreements.sqlite", "witnesses.sqlite")
+_DATABASES = ("ledger.sqlite", "agreements.sqlite", "witnesses.sqlite", ACCOUNTS)
 _LEFT_OUT = frozenset({f"store/{name}" for name in (KEY_FILE, successor(Path(KEY_FILE)).name, LOCK, CACHE)})
 _PIECE = 1 << 20
 
@@ -120,6 +123,7 @@ def restore(source: Path, folder: Path, key_file: Path | None = None, certificat
         placed = made / "store" / KEY_FILE
         if key_file is not None:
             write_key(placed, key)
+        _forget_sessions(made)
         _prove(made, None if key_file is None else placed, manifest, certificates)
         if folder.exists():
             folder.rmdir()
@@ -248,6 +252,17 @@ def _extract(source: Path, key: bytes, folder: Path) -> Manifest:
     for place in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
         sync_folder(place)
     return manifest
+
+
+def _forget_sessions(folder: Path) -> None:
+    """Nobody is signed in at a restored node: who was put out since the backup would be in again."""
+    (folder / SESSIONS).unlink(missing_ok=True)
+    if (folder / ACCOUNTS).is_file():
+        book = Book(folder)
+        try:
+            book.end_all_sessions()
+        finally:
+            book.close()
 
 
 def _prove(folder: Path, key_file: Path | None, manifest: Manifest, certificates: Path | None) -> None:

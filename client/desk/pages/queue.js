@@ -14,7 +14,10 @@ let timer = 0;
 let tell = () => {};
 let saved = () => {};
 const others = new BroadcastChannel("medquorum-desk");
-others.onmessage = ({data}) => saved(data.action, data.answer, false);
+others.onmessage = ({data}) => {
+  saved(data.action, data.answer, false);
+  report(); // what waited here may be what the other window has sent
+};
 
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -39,7 +39,7 @@ def examine(folder: Path) -> list[Check]:
         made += _network(folder, key)
     else:
         made += [skipped(name, "the key does not open") for name in _KEYED]
-    return made + echoes(folder)
+    return [*made, _accounts(folder), *echoes(folder)]
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
@@ -55,6 +55,7 @@ def lines(checks: Sequence[Check]) -> list[str]:
 def _modes(folder: Path) -> Check:
     """What must be readable by the node's user alone is."""
     named = [folder / "store", folder / "network", folder / "network" / "identity", folder / "network" / "flower.key"]
+    named += [folder / "accounts.sqlite", folder / "desk", folder / "desk.sessions"]
     for path in named:
         with suppress(FileNotFoundError):
             mode = stat.S_IMODE(path.stat().st_mode)
@@ -109,6 +110,28 @@ def _readings(folder: Path) -> Check:
             f"{turns.unread} of {turns.patients} patients whose turn has come are not read: no plan is joined before",
         )
     return passed("readings", f"the turn of {turns.patients} patients to take part in plans has come; all are read")
+
+
+def _accounts(folder: Path) -> Check:
+    """Who could come in if the review page were on the LAN; says nothing of whether it is."""
+    from ...accounts.administration import Administration
+    from ...accounts.book import FILE, Book
+    from ...audit_log import Untraced
+
+    if not (folder / FILE).is_file():
+        return passed("accounts", "none: the review page is for this machine alone")
+
+    def counted() -> str:
+        book = Book(folder)
+        try:
+            found = Administration(book, Untraced()).all()
+        finally:
+            book.close()
+        able = [one for one in found if one.standing in ("active", "provider")]
+        admins = sum(one.role == "admin" for one in able)
+        return f"{len(able)} of {len(found)} can sign in to the review page, {admins} of them admins"
+
+    return attempted("accounts", counted)
 
 
 def _identity(folder: Path, key: NodeKey) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ward import PASSWORD, ward
 
 from medquorum.client.audit_log import AuditLog
 from medquorum.client.disk import DiskFullError
@@ -183,3 +184,23 @@ def test_a_restored_ledger_is_not_charged_before_a_peer_has_spoken(node: Path, b
     assert ledger.head().cost.epsilon == newer.head().cost.epsilon
     assert not kept.doubted()
     witness.compare({"b": None, "c": None}, identity.public)
+
+
+def test_accounts_come_back_and_nobody_is_signed_in(node: Path, tmp_path: Path) -> None:
+    with ward(node) as here:
+        here.reader("anna", "admin")
+        secret = here.signing_in.by_password("anna", PASSWORD, "10.0.0.1", "").secret
+    back_up(node, tmp_path / "again.backup")
+    restore(tmp_path / "again.backup", tmp_path / "again", tmp_path / "kept.key")
+    with ward(tmp_path / "again") as there:
+        assert [(one.name, one.role, one.sessions) for one in there.accounts.all()] == [("anna", "admin", 0)]
+        assert there.signing_in.session(secret) is None
+        assert there.signing_in.by_password("anna", PASSWORD, "10.0.0.1", "").name == "anna"
+
+
+def test_another_key_of_the_node_changes_nothing_for_who_signs_in(node: Path) -> None:
+    with ward(node) as here:
+        here.reader("anna", "admin")
+        secret = here.signing_in.by_password("anna", PASSWORD, "10.0.0.1", "").secret
+        rekey(node / "store")
+        assert here.signing_in.session(secret) is not None

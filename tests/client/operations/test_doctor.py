@@ -15,6 +15,7 @@ import pytest
 from loopback import Door, Proxy, inspector, open_door
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
+from ward import ward
 
 from medquorum.client.audit_log import LOG
 from medquorum.client.gate import Probe, SandboxLevel, probing
@@ -86,6 +87,7 @@ def test_a_node_that_is_well_passes_and_is_left_as_it_was(node: Path, door: Door
             "readings",
             "identity",
             "audit log",
+            "accounts",
         ),
         *("dns", "proxy", "tls", "clock", "PACS"),
     }
@@ -313,3 +315,21 @@ def test_each_failure_prints_its_one_fix(tmp_path: Path) -> None:
     check = Check("disk", "failed", "full", "free space")
     assert lines([check, replace(check, state="passed", fix="")])[1].strip() == "Fix: free space"
     assert sum("Fix:" in said for said in lines([check])) == 1
+
+
+def test_who_could_come_in_is_said(node: Path) -> None:
+    def accounts() -> Check:
+        (found,) = [check for check in examine(node) if check.name == "accounts"]
+        return found
+
+    assert accounts().said.startswith("none")
+    with ward(node) as here:
+        here.reader("anna", "admin")
+        here.accounts.add("bert", "reader", "it")
+    assert accounts().said == "1 of 2 can sign in to the review page, 1 of them admins"
+    (node / "accounts.sqlite").chmod(0o644)
+    (folder,) = [check for check in examine(node) if check.name == "folder"]
+    assert folder.state == "failed"
+    assert "accounts.sqlite" in folder.said
+    (node / "accounts.sqlite").write_bytes(b"no database, and no accounts either: damaged")
+    assert accounts().state == "failed"
