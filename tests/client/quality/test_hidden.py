@@ -15,6 +15,7 @@ from medquorum.client.annotations import Annotation, Proposal, State, new_id
 from medquorum.client.quality.gathered import Frame, frames
 from medquorum.client.quality.hidden import hidden_share
 from medquorum.client.quality.report import quality_report
+from medquorum.client.quality.words import hidden_lines
 from medquorum.client.settling import LabelRule
 
 AT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -120,3 +121,6 @@ def test_held_out_labels_are_not_suspected_and_what_a_lead_weighed_is_no_reading
         assert again.hidden.actions is not None and again.hidden.actions.value == 1.0
         assert np.isclose(again.hidden.commoner.value if again.hidden.commoner else 0.0, 0.5)
         assert "hidden_readings" not in again.lacks
+        said = "\n".join(hidden_lines(again.hidden))
+        assert "nodule: AUROC" in said and "commoner answer: 0.50" in said
+        assert hidden_lines(report.hidden) == []
