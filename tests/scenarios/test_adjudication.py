@@ -100,7 +100,9 @@ def colours(page: Page) -> list[tuple[int, int, int]]:
           const over = document.querySelector("#current canvas.over");
           const {data} = over.getContext("2d").getImageData(0, 0, over.width, over.height);
           const seen = new Set();
-          for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) seen.add([data[at], data[at + 1], data[at + 2]].join());
+          for (let at = 0; at < data.length; at += 4) {
+            if (data[at + 3] === 255) seen.add(data.slice(at, at + 3).join());
+          }
           return [...seen];
         }"""
     )
