@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -352,3 +353,40 @@ def test_each_role_gets_what_it_may(here: Ward, role: str) -> None:
             assert status not in (401, 500), route.path
             # What is for leads is refused by the room itself.
             assert status != 403 or role == "reader", route.path
+
+
+def test_two_readers_save_one_study_at_once_and_lose_nothing(desk: Desk, here: Ward) -> None:
+    people = {name: inside(here, name) for name in ("reader", "lead")}
+    image = desk.images[6]
+    before = len(desk.node.store.history(image))
+    sent = {name: [desk.action(image, comment=f"{name} {number}") for number in range(10)] for name in people}
+    together, answers = threading.Barrier(len(people)), list[int]()
+
+    def save(name: str) -> None:
+        browser = people[name]
+        headers = {"x-medquorum-csrf": browser.client.get("/api/about").json()["csrf"], "origin": BASE}
+        together.wait()
+        for action in sent[name]:
+            answers.append(browser.client.post("/api/say", json=action, headers=headers).status_code)
+
+    threads = [threading.Thread(target=save, args=(name,)) for name in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 20
+    history = desk.node.store.history(image)[before:]
+    for name in people:
+        mine = [one for one in history if one.reader == f"the {name}"]
+        assert [one.id for one in mine] == [action["id"] for action in sent[name]]
+        assert [one.supersedes for one in mine[1:]] == [one.id for one in mine[:-1]], "each follows the reader's own"
+    desk.node.store.verify()
+
+
+@pytest.mark.parametrize("text", [EVIL, "</textarea><script>alert(1)</script>"])
+def test_markup_in_a_comment_comes_back_as_data(desk: Desk, here: Ward, text: str) -> None:
+    browser = inside(here)
+    answer = browser.post("/api/say", desk.action(desk.images[7], comment=text))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["said"][-1]["comment"] == text
