@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import shutil
 import statistics
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from _harness import Cell, main, say
+from _viewer_scripts import CANVAS, NAIVE, NO_NAIVE, PROBE, SIZE, WATCH
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -38,6 +40,7 @@ SCREEN = {"width": 1920, "height": 1080}
 NOTES = (
     "a frame is one redrawn window; times are between frames that the browser made, at most 60 a second",
     "scripts: what the page's code takes of a frame (table, pixels, putImageData), without the browser's compositing",
+    "processor time: of all the browser's processes, which work on several frames at once; little moved by other load",
     "next study: from the key to the image on the canvas; fetched ahead beside not fetched ahead, on one page",
     "worklist: from asking for the page to its rows, beside a list of the few studies that the node holds",
 )
@@ -67,103 +70,27 @@ def dicom(pixels: NDArray[np.uint16], number: int) -> bytes:
     return written.getvalue()
 
 
-# Notes what each frame of the page's own scripts takes, before the page's first script runs.
-PROBE = """
-(() => {
-  const real = window.requestAnimationFrame.bind(window);
-  window.probe = {scripts: [], frames: [], last: "", on: false};
-  window.requestAnimationFrame = (call) => real((now) => {
-    const began = performance.now();
-    call(now);
-    if (window.probe.on) window.probe.scripts.push(performance.now() - began);
-  });
-  const look = (now) => {
-    const shown = window.probe.shown ? window.probe.shown() : document.querySelector("#width")?.value;
-    if (window.probe.on && shown !== window.probe.last) window.probe.frames.push(now);
-    window.probe.last = shown;
-    real(look);
-  };
-  real(look);
-})();
-"""
-
-# The plain way: every pixel of the image by arithmetic, then the whole image scaled by the browser.
-NAIVE = """
-async () => {
-  const {message} = await import("/static/net.js");
-  const path = document.querySelector("#current canvas.image").dataset.shown;
-  const frame = await message(path);
-  const host = document.querySelector("#current .canvases");
-  const canvas = document.createElement("canvas");
-  canvas.id = "naive";
-  [canvas.width, canvas.height] = [host.clientWidth, host.clientHeight];
-  canvas.style.cssText = "z-index: 9";
-  host.append(canvas);
-  const whole = new OffscreenCanvas(frame.columns, frame.rows);
-  const [inside, outside] = [whole.getContext("2d"), canvas.getContext("2d")];
-  const made = new ImageData(frame.columns, frame.rows);
-  let [width, center, asked, shown] = [frame.window.width, frame.window.center, 0, 0];
-  window.probe.shown = () => shown;
-  const paint = () => {
-    asked = 0;
-    const {data} = made;
-    for (let at = 0, to = 0; at < frame.pixels.length; at++, to += 4) {
-      const value = frame.pixels[at] * frame.slope + frame.intercept;
-      const level = Math.min(1, Math.max(0, (value - (center - 0.5)) / (width - 1) + 0.5)) * 255;
-      data[to] = data[to + 1] = data[to + 2] = level;
-      data[to + 3] = 255;
-    }
-    inside.putImageData(made, 0, 0);
-    const zoom = Math.min(canvas.width / frame.columns, canvas.height / frame.rows);
-    outside.drawImage(whole, (canvas.width - frame.columns * zoom) / 2, 0, frame.columns * zoom, frame.rows * zoom);
-    shown += 1;
-  };
-  let start = null;
-  canvas.addEventListener("pointerdown", (event) => (start = [event.clientX, event.clientY]));
-  canvas.addEventListener("pointerup", () => (start = null));
-  canvas.addEventListener("pointermove", (event) => {
-    if (!start) return;
-    width = frame.window.width + (event.clientX - start[0]) * 100;
-    center = frame.window.center + (event.clientY - start[1]) * 100;
-    if (!asked) asked = requestAnimationFrame(paint);
-  });
-}
-"""
-NO_NAIVE = "() => { document.querySelector('#naive')?.remove(); window.probe.shown = null; }"
-
-CANVAS = """() => {
-  const canvas = document.querySelector("#current canvas.image");
-  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let text = "";
-  for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
-  return [canvas.width, canvas.height, btoa(text), ...["zoom", "x", "y"].map((one) => Number(canvas.dataset[one]))];
-}"""
-
-SIZE = """() => {
-  const {width, height} = document.querySelector("#current canvas.image");
-  return `${width} x ${height}`;
-}"""
-
-# Resolves with the milliseconds from the key that is pressed next until another image is on the canvas.
-WATCH = """() => {
-  const canvas = document.querySelector("#current canvas.image");
-  const before = canvas.dataset.shown;
-  window.waited = new Promise((done) => {
-    addEventListener("keydown", () => {
-      const began = performance.now();
-      const look = () => {
-        const {shown, ready} = canvas.dataset;
-        if (shown && shown !== before && ready === "true") done(performance.now() - began);
-        else setTimeout(look, 1);
-      };
-      look();
-    }, {once: true, capture: true});
-  });
-}"""
+def browser_time() -> float:
+    """Milliseconds of processor time that the browser's processes have taken so far, all together."""
+    found: dict[int, tuple[int, str, int]] = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            name, fields = (place / "comm").read_text(), (place / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        found[int(place.name)] = int(fields[1]), name, int(fields[11]) + int(fields[12])
+    total = 0
+    for process, (_, name, ticks) in found.items():
+        above = process
+        while above in found and above != os.getpid():
+            above = found[above][0]
+        total += ticks if above == os.getpid() and name.startswith("chrom") else 0
+    return 1000.0 * total / os.sysconf("SC_CLK_TCK")
 
 
-def dragged(page: Page, moves: int) -> tuple[list[float], list[float]]:
-    """Milliseconds between frames, and of scripts in each, while the pointer is dragged over the image."""
+def dragged(page: Page, moves: int) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds between frames, and of scripts in each, while the pointer is dragged over the image; and what the
+    browser's processes together took of the processors for a frame."""
     box = page.locator("#current .canvases").bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -171,13 +98,15 @@ def dragged(page: Page, moves: int) -> tuple[list[float], list[float]]:
     page.mouse.down()
     page.mouse.move(x + 10, y + 10, steps=4)
     page.evaluate("() => Object.assign(window.probe, {scripts: [], frames: [], on: true})")
+    before = browser_time()
     for turn in range(moves):
         page.mouse.move(x + 10 + turn % 97, y + 10 + turn % 53)
     scripts, frames = page.evaluate(
         "() => { window.probe.on = false; return [window.probe.scripts, window.probe.frames]; }"
     )
+    taken = (browser_time() - before) / max(1, len(frames))
     page.mouse.up()
-    return list(np.diff(frames)), scripts
+    return list(np.diff(frames)), scripts, [taken]
 
 
 def check(page: Page, content: bytes) -> int:
@@ -217,8 +146,8 @@ def check(page: Page, content: bytes) -> int:
 
 def frames(page: Page, case: str, moves: int, rounds: int) -> list[Cell]:
     """Frame times by ours and by the plain way, in turn."""
-    ours: list[tuple[list[float], list[float]]] = []
-    plain: list[tuple[list[float], list[float]]] = []
+    ours: list[tuple[list[float], list[float], list[float]]] = []
+    plain: list[tuple[list[float], list[float], list[float]]] = []
     for turn in range(rounds):
         for kept, naive in ((ours, False), (plain, True))[:: 1 if turn % 2 else -1]:
             if naive:
@@ -232,13 +161,14 @@ def frames(page: Page, case: str, moves: int, rounds: int) -> list[Cell]:
         ("frame time, median", 0, lambda one: float(np.median(one))),
         ("frame time, 95th percentile", 0, lambda one: float(np.percentile(one, 95))),
         ("scripts, median", 1, lambda one: float(np.median(one))),
+        ("processor time of the browser for a frame", 2, lambda one: one[0]),
     )
     name = "every pixel by arithmetic, scaled by the browser"
     for label, which, figure in what:
         found.append(
             cell(f"{case}: {label}", [figure(one[which]) for one in ours], [figure(one[which]) for one in plain], name)
         )
-    rates = [[len(one) / (sum(one) / 1000.0) for one, _ in both] for both in (ours, plain)]
+    rates = [[len(one) / (sum(one) / 1000.0) for one, _, _ in both] for both in (ours, plain)]
     found.append(cell(f"{case}: frames a second", *rates, name, rate=True))
     return found
 
@@ -324,7 +254,7 @@ def worklist_times(page: Page, rounds: int) -> tuple[list[float], list[float]]:
 
 def measure(quick: bool) -> Sequence[Cell]:
     """A node with studies of full size, a browser, and everything a reader waits for."""
-    studies, moves, rounds = (6, 60, 1) if quick else (13, 240, 5)
+    studies, moves, rounds = (6, 60, 1) if quick else (13, 120, 5)
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         raise MedquorumError("no Chromium on this machine", fix="install the package chromium")
