@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from ..client.gate import InProcess
@@ -111,6 +112,9 @@ def open_site(
         keys = {case.row.patient for case in cases if case.truth.patient in split.held_out}
         node.store.set_held_out(sorted(everybody - keys), False)
         node.store.set_held_out(sorted(keys), True)
+        # Who is left aside takes no part in any plan, or the node would wait until they are read.
+        for patient in sorted({case.row.patient for case in cases if case.truth.patient in split.aside}):
+            node.store.consent(patient, "opt_out", date.min)
         train = tuple(case for case in cases if case.truth.patient in split.train)
         held_out = tuple(case for case in cases if case.truth.patient in split.held_out)
     except BaseException:
