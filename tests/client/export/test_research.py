@@ -33,7 +33,12 @@ def test_run_lengths_say_the_mask(rows, columns, seed):
 def test_coco_holds_boxes_masks_and_findings():
     made = json.loads(json.dumps(coco([make_result(MODEL), make_result(READER)])))
     assert [image["observer"] for image in made["images"]] == ["model", "reader 1"]
-    assert made["images"][0]["findings"][0] == {"category_id": 1, "state": "present", "probability": 0.75, "accepted": ""}
+    assert made["images"][0]["findings"][0] == {
+        "category_id": 1,
+        "state": "present",
+        "probability": 0.75,
+        "accepted": "",
+    }
     box, mask = made["annotations"][:2]
     assert (box["bbox"], box["area"], box["iscrowd"]) == ([1.25, 2.0, 8.75, 18.5], 161.875, 0)
     assert mask["segmentation"]["size"] == [ROWS, COLUMNS] and mask["area"] == 22 and mask["bbox"] == [7, 3, 13, 10]
