@@ -62,7 +62,8 @@ export function beside(desk, current, other) {
 
   function layOut(found) {
     const towards = !found || mode() !== "view" ? ["", ""] : found.left ? ["right", "left"] : ["left", "right"];
-    byId("link").setAttribute("aria-pressed", String(Boolean(found) && together()));
+    const pressed = {prior: mode() === "prior", side: mode() === "view", link: together()};
+    for (const [id, on] of Object.entries(pressed)) byId(id).setAttribute("aria-pressed", String(Boolean(found) && on));
     byId("beside-caption").textContent = found?.caption ?? "";
     const next = JSON.stringify([Boolean(found), found?.left, towards]);
     if (next === laid) return;

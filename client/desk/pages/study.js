@@ -308,8 +308,8 @@ function tools() {
     button(t("draw"), adjudicates ? "Shift+b" : "b", () => editing.drawing(!editing.drawingNow()), {id: "draw", "aria-pressed": "false"}),
     button(t("heatmap"), "h", heat.toggle, {id: "heat", "aria-pressed": "false"}),
     heat.slider(),
-    button(t("compare"), "c", second.prior),
-    button(t("views"), "v", second.view),
+    button(t("compare"), "c", second.prior, {id: "prior", "aria-pressed": "false"}),
+    button(t("views"), "v", second.view, {id: "side", "aria-pressed": "false"}),
     button(t("link"), "g", second.link, {id: "link", "aria-pressed": "false"}),
   );
 }
