@@ -20,7 +20,7 @@ demo: $(STAMP)
 	$(VENV)/bin/medquorum demo $(ARGS)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 slow: $(STAMP)
 	$(VENV)/bin/python -m pytest -m slow --timeout 1500 $(ARGS)

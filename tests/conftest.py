@@ -1,4 +1,4 @@
-"""Shared by the tests of the report and of the command line: a study's result made by hand, without any training."""
+"""The order of the tests; and a study's result made by hand, for those of the report and of the command line."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ NAMES = (
     "Kantonsspital",
     "Bay General",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole journeys first: they take longest, and one begun last would leave the suite's other process idle."""
+    items.sort(key=lambda item: "scenarios" not in item.path.parts)
 
 
 def _around(value: float, half: float) -> Estimate:
