@@ -17,8 +17,8 @@ from playwright.sync_api import Page, expect
 from typer.testing import CliRunner
 from ward import PASSWORD
 
+from medquorum.client.accounts.roles import Role
 from medquorum.client.commands import node as commands
-from medquorum.client.desk.roles import Role
 from medquorum.client.node import Node
 from medquorum.client.propose import propose
 from medquorum.client.settling import LabelRule

@@ -14,11 +14,11 @@ from starlette.testclient import TestClient
 from medquorum.client.accounts.administration import Administration
 from medquorum.client.accounts.book import Book
 from medquorum.client.accounts.passwords import Hasher
+from medquorum.client.accounts.roles import Role
 from medquorum.client.accounts.signing_in import SigningIn
 from medquorum.client.desk.app import desk_app
 from medquorum.client.desk.people import PeopleWithPasswords
 from medquorum.client.desk.provided import PeopleFromProvider
-from medquorum.client.desk.roles import Role
 from medquorum.client.desk.rooms import Rooms
 
 NAME = "reading.hospital.example"

@@ -6,8 +6,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from ..desk.roles import Role
 from .errors import AccountError
+from .roles import Role
 
 LONGEST_NAME = 64
 _SIGNS = frozenset(" ._@'-")

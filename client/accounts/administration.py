@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import cast
 
 from ..audit_log import Trail
-from ..desk.roles import Role
 from .account import Account, Standing, folded, reader_name
 from .book import Book
 from .codes import LIFETIME as CODE_LIFETIME
 from .codes import kept, new_code
 from .errors import AccountError, AccountRefusedError
+from .roles import Role
 from .sessions import IDLE, LIFETIME, close_all, hashed
 
 

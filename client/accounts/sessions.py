@@ -8,7 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import cast
 
-from ..desk.roles import Role
+from .roles import Role
 
 # NIST SP 800-63B-4, section 2.2.3, asks for no more than a day in all and an hour of rest.
 LIFETIME, IDLE = 12 * 3600.0, 3600.0

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Literal
 
 from ..audit_log import Trail
-from ..desk.roles import Role
 from .account import folded, reader_name
 from .book import Book
 from .codes import right
 from .delays import FORGOTTEN, Failures, failed, spared, wait
 from .errors import SignInError, SlowDownError
 from .passwords import Hasher, require_good
+from .roles import Role
 from .sessions import Admission, Session, admit, close_all, find, hashed, known_browser, rest_over
 
 Counted = list[tuple[str, str]]

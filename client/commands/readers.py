@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..desk.roles import Role
+from ..accounts.roles import Role
 from ..network.commands import Folder, node
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .roles import Role
+from ..accounts.roles import Role
 from .ruled import RuledRoute
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ..accounts.roles import Role, at_least
 from ..annotations import Annotation, utc_now
 from ..errors import AnnotationError
 from ..intake.quarantined import advice
@@ -19,7 +20,6 @@ from .hanging import hung, stacks
 from .index import DeskIndex
 from .lead import LeadDesk
 from .plain import Plain, described, hash_of, plain_annotation, plain_line, plain_proposal, plain_row
-from .roles import Role, at_least
 from .saying import Action, Circumstances, annotation_of, require_same
 from .shared import Shared
 from .timeline import replay

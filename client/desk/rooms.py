@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
+from ..accounts.roles import Role
 from ..audit_log import Trail
 from ..releases import Releases
 from ..store import Store
 from .doors import Visitor
-from .roles import Role
 from .room import ReadingRoom
 from .shared import Shared
 

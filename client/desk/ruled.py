@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .roles import Role, at_least
+from ..accounts.roles import Role, at_least
 
 if TYPE_CHECKING:
     from .doors import Visitor

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ....toml_table import Table
-from ...desk.roles import ROLES, Role
 from ..errors import AccountError, SignInError
+from ..roles import ROLES, Role
 
 
 class OidcSettingsError(AccountError):

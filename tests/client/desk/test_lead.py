@@ -12,12 +12,12 @@ import pytest
 from hospitals import RIGHTS, make_release
 from starlette.testclient import TestClient
 
+from medquorum.client.accounts.roles import Role
 from medquorum.client.annotations import new_id
 from medquorum.client.desk.app import desk_app
 from medquorum.client.desk.faults import HiddenError, UnknownError
 from medquorum.client.desk.lead import Doubt, differing
 from medquorum.client.desk.printed import PrintedDoor
-from medquorum.client.desk.roles import Role
 from medquorum.client.desk.rooms import Rooms
 from medquorum.client.desk.saying import parsed
 from medquorum.client.desk.sessions import Sessions

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from ward import BASE, NAME, PASSWORD, Browser, Ward, ward
 
+from medquorum.client.accounts.roles import ROLES
 from medquorum.client.audit_log import AuditLog
 from medquorum.client.desk.app import desk_routes
 from medquorum.client.desk.people import BROWSER, SESSION, STRANGER
-from medquorum.client.desk.roles import ROLES
 from medquorum.client.desk.rooms import Rooms
 from medquorum.client.desk.ruled import RuledRoute
 from medquorum.client.keys import open_node_key
