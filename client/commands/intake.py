@@ -7,7 +7,6 @@ into the spool, from which that process takes them.
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..network.commands import Folder, node
+from ..service_log import log_to_standard_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ def watch(folder: Folder) -> None:
     from ..spool import spool_of
     from ..store import Store
 
-    _logging()
+    log_to_standard_error()
     settings = IntakeSettings.of(folder)
     if not settings.watched:
         raise IntakeError("no folder is watched", where=str(folder / "intake.toml"), fix='set watched = "/some/folder"')
@@ -148,7 +148,7 @@ def receive(folder: Folder) -> None:
     from ..spool import spool_of
     from ..store import Store
 
-    _logging()
+    log_to_standard_error()
     settings = IntakeSettings.of(folder)
     spool = spool_of(folder, settings.free_megabytes << 20)
     ended = _ended()
@@ -241,10 +241,6 @@ def delete_quarantined(item: Item, folder: Folder) -> None:
 def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
         typer.echo(f"\r{done} of {total}" + ("\n" if done == total else ""), nl=False, err=True)
-
-
-def _logging() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
 
 def _ended() -> threading.Event:

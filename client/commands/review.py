@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Annotated
 
 import typer
@@ -17,6 +15,7 @@ from ..network.commands import (
     ReviewOidc,
     node,
 )
+from ..service_log import log_to_standard_error
 
 
 @node.command()
@@ -39,7 +38,7 @@ def review(
     from ..releases import Releases
     from ..store import Store
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_standard_error()
     exposure = exposure_of(listen, name, certificate, key, oidc)
     if exposure is not None and reader:
         raise typer.BadParameter("on the LAN readers are who they sign in as")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ..service_log import log_to_standard_error
 
 if TYPE_CHECKING:
     from .settings import NetworkSettings
@@ -182,8 +182,7 @@ def run(
     from .resident import Resident
     from .secure import secure_side
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    log_to_standard_error()
     settings = _settings(folder)
     fleet = FleetTransport(settings.endpoint(), settings.flower_key(), settings.flower_number)
     transport = Contacting(fleet, folder)
