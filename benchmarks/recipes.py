@@ -80,7 +80,7 @@ epochs = 10
 learning_rate = 0.004
 [plan]
 rounds = 20
-learning_rate = 0.5
+learning_rate = 0.01
 server_momentum = 0.8
 region_weight = 0.0
 quorum = 2
@@ -272,7 +272,7 @@ def measure_head(quick: bool) -> list[Cell]:
 def measure_network(quick: bool) -> list[Cell]:
     with tempfile.TemporaryDirectory(prefix="medquorum-recipes-") as folder:
         place = Path(folder)
-        study = _phantoms(place / "network.toml", "small", 12 if quick else 60, 40 if quick else 400)
+        study = _phantoms(place / "network.toml", "small", 12 if quick else 150, 40 if quick else 1000)
         table = Table("small network on phantoms", study, None, place / "network", _seeds(quick))
         return table.cells(network_changes(table.study, quick))
 
