@@ -223,6 +223,45 @@ def test_the_page_s_own_policy_stops_what_gets_in(page: Page) -> None:
     assert stopped in ("TypeError", "require-trusted-types-for")
 
 
+def test_what_another_window_stored_is_never_still_being_saved(page: Page) -> None:
+    """The storage of one window follows that of another late; here it is held back for as long as the look takes."""
+    saved = page.locator("#saved")
+    expect(saved).to_have_attribute("data-state", "saved")
+    other = page.context.new_page()
+    other.goto(f"{page.url.split('?')[0]}static/desk.css")
+    other.evaluate(
+        """() => {
+          navigator.locks.request("medquorum-send", () => new Promise((free) => { window.free = free; }));
+          const action = {id: "f".repeat(32), instance: "1".repeat(32), frame: 0};
+          localStorage.setItem("medquorum-waits:0:one", JSON.stringify({reader: "anna", action}));
+        }"""
+    )
+    expect(saved).to_have_attribute("data-state", "saving")
+    other.evaluate(
+        """() => new BroadcastChannel("medquorum-desk").postMessage({
+          action: {id: "f".repeat(32), instance: "1".repeat(32)}, answer: {at_time: 0}})"""
+    )
+    expect(saved).to_have_attribute("data-state", "saved")
+    other.evaluate("() => { localStorage.removeItem('medquorum-waits:0:one'); window.free(); }")
+    page.wait_for_timeout(1500)
+    expect(saved).to_have_attribute("data-state", "saved")
+    expect(page.locator("#refused")).to_be_hidden()
+
+
+def test_what_a_closed_window_left_is_sent_by_the_one_still_open(page: Page) -> None:
+    other = page.context.new_page()
+    other.goto(f"{page.url.split('?')[0]}static/desk.css")
+    other.evaluate(
+        """() => localStorage.setItem("medquorum-waits:0:two", JSON.stringify({
+          reader: "anna", action: {id: "e".repeat(32), instance: "of no image"}}))"""
+    )
+    other.close()
+    expect(page.locator("#refused")).to_be_visible()
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('medquorum-waits:'))") == []
+    page.locator("#refused button").click()
+    expect(page.locator("#saved")).to_have_attribute("data-state", "saved")
+
+
 class ManyStudies(DeskView):
     """Fifty thousand studies that are in no store: what the list costs is the list's own."""
 

@@ -11,13 +11,24 @@ let counter = 0;
 let reader = "";
 let failures = 0;
 let timer = 0;
+let fault = null;
 let tell = () => {};
 let saved = () => {};
+// What the node has stored for another window: its word may arrive before the storage follows.
+const elsewhere = new Set();
 const others = new BroadcastChannel("medquorum-desk");
 others.onmessage = ({data}) => {
+  elsewhere.add(data.action.id);
+  fault = null;
   saved(data.action, data.answer, false);
-  report(); // what waited here may be what the other window has sent
+  report();
 };
+// Another window sends what it has said itself; what still waits a second later, it was closed upon.
+addEventListener("storage", () => {
+  report();
+  clearTimeout(timer);
+  timer = setTimeout(send, 1000);
+});
 
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -25,10 +36,13 @@ export function newId() {
 }
 
 const keys = (prefix) => Object.keys(localStorage).filter((key) => key.startsWith(prefix)).sort();
-const mine = () => keys(WAITS).filter((key) => JSON.parse(localStorage.getItem(key)).reader === reader);
+const mine = () => keys(WAITS).filter((key) => {
+  const one = JSON.parse(localStorage.getItem(key));
+  return one.reader === reader && !elsewhere.has(one.action.id);
+});
 
 // state: {waiting, refused, fault: null | "closed" | "away" | the node's words}
-function report(fault = null) {
+function report() {
   tell({waiting: mine().length, refused: keys(REFUSED).length, fault});
 }
 
@@ -69,24 +83,27 @@ function send() {
       const {action} = JSON.parse(localStorage.getItem(key));
       try {
         const answer = await post("/api/say", action);
-        failures = 0;
+        [failures, fault] = [0, null];
         localStorage.removeItem(key);
         others.postMessage({action, answer});
         saved(action, answer, true);
         report();
-      } catch (fault) {
-        if (fault instanceof Refused && fault.status < 500 && fault.status !== 401) {
-          localStorage.setItem(key.replace(WAITS, REFUSED), JSON.stringify({reader, action, why: fault.message}));
+      } catch (found) {
+        if (found instanceof Refused && found.status < 500 && found.status !== 401) {
+          localStorage.setItem(key.replace(WAITS, REFUSED), JSON.stringify({reader, action, why: found.message}));
           localStorage.removeItem(key);
+          fault = null;
           report();
           continue;
         }
-        const away = !(fault instanceof Refused);
-        report(away ? "away" : fault.status === 401 ? "closed" : fault.message);
+        fault = !(found instanceof Refused) ? "away" : found.status === 401 ? "closed" : found.message;
+        report();
         timer = setTimeout(send, PAUSES[Math.min(failures++, PAUSES.length - 1)]);
         return;
       }
     }
+    fault = null;
+    report();
   });
 }
 
