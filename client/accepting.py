@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .annotations import Proposal, new_id, utc_now
+from .applicability import why_not_applicable
 from .errors import StoreError
-from .propose import why_not_applicable
 from .settling import Settled
 from .store import Store
 from .unseen import (

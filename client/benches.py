@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ..privacy.plan import Plan
 from ..privacy.subgroups import Traits, of_patient
 from . import training_set
+from .applicability import why_not_applicable
 from .finetune import Workbench
-from .propose import why_not_applicable
 from .releases import Releases
 from .store import FrozenRecord, Store
 

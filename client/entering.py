@@ -14,7 +14,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Protocol
 
 from .annotations import Annotation
 from .errors import AnnotationError, NodeError, RefusedError
@@ -23,19 +22,6 @@ from .settling import LabelRule, Settled, settle
 
 class UnreadError(NodeError, RefusedError):
     """Patients whose turn has come have not been read. Says how many, so it is for people inside the hospital."""
-
-
-class Kind(Protocol):
-    """What an image states about its kind."""
-
-    @property
-    def modality(self) -> str: ...
-    @property
-    def body_part(self) -> str: ...
-    @property
-    def view(self) -> str: ...
-    @property
-    def laterality(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

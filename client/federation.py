@@ -35,13 +35,13 @@ from ..privacy.secure_aggregation import Witness
 from ..privacy.versions import require_compatible
 from .aggregation import Part, SiteSide, plain
 from .agreements import AgreementError, Agreements, UnknownPlanError
+from .applicability import why_not_applicable
 from .audit_log import Trail, Untraced
 from .benches import Benches
 from .disk import DiskFullError, is_full
 from .entering import UnreadError
 from .evaluate import evaluated, group_histograms
 from .policy import Policy, PolicyError
-from .propose import why_not_applicable
 from .releases import Releases
 from .rights import SimulationRights
 from .store import Store

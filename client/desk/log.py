@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from ...task import Task
 from ..annotations import Annotation, Proposal
+from ..applicability import why_not_applicable
 from ..entering import Turn
-from ..propose import why_not_applicable
 from ..sendback import SendBack, answer
 from ..store.desk import DeskRow, DeskView
 from ..unseen import Accepted

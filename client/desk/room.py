@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..accounts.roles import Role, at_least
 from ..annotations import Annotation, utc_now
+from ..applicability import why_not_applicable
 from ..errors import AnnotationError
 from ..intake.quarantined import advice
-from ..propose import why_not_applicable
 from ..releases import Releases
 from ..store import Store
 from ..store.desk import DeskRow

@@ -111,7 +111,7 @@ def figures_of(folder: Path, store: Store) -> Figures:
 
 def turns_of(folder: Path, store: Store) -> Turns:
     """Of an open store, by what the release that proposes is asked about (without one: every image)."""
-    from ..propose import why_not_applicable
+    from ..applicability import why_not_applicable
     from ..releases import Releases
 
     release = Releases(folder / "releases").current()

@@ -13,13 +13,13 @@ import numpy as np
 
 from ...models.card import ModelCard
 from ...models.errors import ModelError
+from ..applicability import why_not_applicable
 from ..errors import NodeError, StoreBusyError
 from ..gate import Examined, Examiner
 from ..inference import Image, Inference, Said
 from ..inputs import Failed, Inputs, Preparation
 from ..pixels import UnreadableError
 from ..pixels.preview import preview_image
-from ..propose import why_not_applicable
 from ..releases import Releases
 from ..store import Store
 

@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from ..annotations import Annotation
-from ..entering import Entering, EntryRule, Kind, UnreadError, finished
+from ..applicability import Kind
+from ..entering import Entering, EntryRule, UnreadError, finished
 from ..errors import StoreError
 from ..settling import LabelRule, Settled, settle
 from . import reviews

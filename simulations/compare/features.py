@@ -20,8 +20,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ...client.applicability import why_not_applicable
 from ...client.inputs import Failed, Inputs
-from ...client.propose import why_not_applicable
 from ...client.training_set import frozen_hash
 from ...models.checkpoint import Release
 from ...models.network import FindingNet

@@ -22,9 +22,9 @@ from medquorum.client.intake import import_dicom
 from medquorum.client.ordered import in_order
 from medquorum.client.pixels import render
 from medquorum.client.pixels.preview import PREVIEW
-from medquorum.client.propose import propose, why_not_applicable
+from medquorum.client.propose import propose
 from medquorum.client.regions import propose_regions
-from medquorum.client.store import InstanceRow, NewInstance, Store
+from medquorum.client.store import NewInstance, Store
 from medquorum.models.card import Architecture, InputTransform, ModelCard
 from medquorum.models.checkpoint import Release
 from medquorum.models.network import build
@@ -90,14 +90,6 @@ def test_reasons_name_what_is_outside_the_task(filled: Store) -> None:
         "09.dcm": "its body part is HAND; the model is for CHEST",
         "10.dcm": "its modality is CT; the model is for DX",
     }
-
-
-def test_what_the_task_names_must_be_stated() -> None:
-    row = InstanceRow("i", "p", "1", "DX", "", "PA", "", 4, 4, 1, "dicom", "x", False)
-    assert why_not_applicable(Task(FINDINGS, "DX"), row) == ""
-    assert why_not_applicable(Task(FINDINGS, "dx", "", "pa"), row) == ""
-    assert why_not_applicable(Task(FINDINGS, "DX", "CHEST"), row) == "it states no body part; the model is for CHEST"
-    assert "its view is PA; the model is for AP" in why_not_applicable(Task(FINDINGS, "DX", "", "AP"), row)
 
 
 def test_proposals_do_not_depend_on_batches_or_threads(filled: Store) -> None:
@@ -273,6 +265,3 @@ def test_an_image_of_one_side_gets_nothing_of_the_other(store: Store, tmp_path: 
     }
     for source, one in told.items():
         assert {region.finding for region in one.regions} <= set(keys[source])
-    row = InstanceRow("i", "p", "1", "DX", "", "", "R", 4, 4, 1, "dicom", "x", False)
-    assert why_not_applicable(Task((left,), "DX"), row) == "its laterality is R; the model is for the other side"
-    assert why_not_applicable(Task((right,), "DX"), row) == ""
