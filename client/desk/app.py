@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +24,7 @@ from .lead_routes import lead_routes
 from .pages import PAGES
 from .room import ReadingRoom
 from .rooms import Rooms
-from .ruled import RuledRoute, visitor_of
+from .ruled import RuledRoute, page_route, visitor_of
 from .saying import parsed
 from .worklist import FILTERS, ORDERS, Filter, Order, Query
 
@@ -112,11 +111,11 @@ def desk_routes(rooms: Rooms, door: Door) -> list[RuledRoute]:
         return JSONResponse(await run_in_threadpool(room(request).say, action))
 
     return [
-        RuledRoute("/", _page("worklist.html"), "reader"),
-        RuledRoute("/study", _page("study.html"), "reader"),
-        RuledRoute("/quarantine", _page("quarantine.html"), "reader"),
-        RuledRoute("/adjudication", _page("adjudication.html"), "reader"),
-        RuledRoute("/quality", _page("quality.html"), "reader"),
+        page_route("/", "worklist", "reader"),
+        page_route("/study", "study", "reader"),
+        page_route("/quarantine", "quarantine", "reader"),
+        page_route("/adjudication", "adjudication", "reader"),
+        page_route("/quality", "quality", "reader"),
         RuledRoute("/leave", leave, "reader", ["POST"]),
         RuledRoute("/static/{name}", static, "nobody"),
         RuledRoute("/api/about", about, "reader"),
@@ -129,13 +128,6 @@ def desk_routes(rooms: Rooms, door: Door) -> list[RuledRoute]:
         *lead_routes(rooms),
         *door.routes(),
     ]
-
-
-def _page(name: str) -> Callable[[Request], Any]:
-    async def page(request: Request) -> Response:
-        return FileResponse(PAGES / name, media_type="text/html")
-
-    return page
 
 
 def _binary(data: bytes) -> Response:

@@ -13,15 +13,14 @@ import anyio.to_thread
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from ..accounts.errors import SignInError, SlowDownError
 from ..accounts.sessions import LIFETIME, Admission
 from .bodies import Said, said
 from .doors import Cookie, Visitor
 from .guard import csrf
-from .pages import PAGES
-from .ruled import RuledRoute, visitor_of
+from .ruled import RuledRoute, page_route, visitor_of
 
 if TYPE_CHECKING:
     from ..accounts.administration import Administration
@@ -103,9 +102,6 @@ class People:
     def routes(self) -> list[RuledRoute]:
         """The sign-in, and the page of accounts."""
 
-        async def login(request: Request) -> Response:
-            return FileResponse(PAGES / "login.html", media_type="text/html")
-
         async def door(request: Request) -> Response:
             stranger = request.cookies.get(STRANGER.name) or secrets.token_urlsafe(32)
             secret = request.cookies.get(SESSION.name, "")
@@ -113,9 +109,6 @@ class People:
             answer = JSONResponse({"csrf": csrf(stranger), "provider": self.provider, "inside": inside})
             STRANGER.give(answer, stranger)
             return answer
-
-        async def page(request: Request) -> Response:
-            return FileResponse(PAGES / "accounts.html", media_type="text/html")
 
         async def listed(request: Request) -> Response:
             accounts = await run_in_threadpool(self._administration.all)
@@ -126,9 +119,9 @@ class People:
             return JSONResponse({"code": await run_in_threadpool(self._change, wanted, visitor_of(request).name)})
 
         return [
-            RuledRoute("/login", login, "nobody"),
+            page_route("/login", "login", "nobody"),
             RuledRoute("/api/door", door, "nobody"),
-            RuledRoute("/accounts", page, "reader"),
+            page_route("/accounts", "accounts", "reader"),
             RuledRoute("/api/accounts", listed, "admin"),
             RuledRoute("/api/accounts", change, "admin", ["POST"]),
         ]

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from .bodies import Said, said
-from .pages import PAGES
 from .people import STRANGER, People
-from .ruled import RuledRoute
+from .ruled import RuledRoute, page_route
 
 if TYPE_CHECKING:
     from ..accounts.administration import Administration
@@ -58,9 +57,6 @@ class PeopleFromProvider(People):
             to = await run_in_threadpool(self._flow.leave, request.cookies.get(STRANGER.name, ""))
             return JSONResponse({"to": to})
 
-        async def back(request: Request) -> Response:
-            return FileResponse(PAGES / "signed-in.html", media_type="text/html")
-
         async def finish(request: Request) -> Response:
             given, stranger = await said(request, Back), request.cookies.get(STRANGER.name, "")
             come_back = self._flow.come_back
@@ -69,7 +65,7 @@ class PeopleFromProvider(People):
 
         return [
             *super().routes(),
-            RuledRoute(BACK, back, "nobody"),
+            page_route(BACK, "signed-in", "nobody"),
             RuledRoute("/api/provider", leave, "nobody", ["POST"]),
             RuledRoute("/api/provider/finish", finish, "nobody", ["POST"]),
         ]

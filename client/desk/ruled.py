@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from ..accounts.roles import Role, at_least
+from .pages import page
 
 if TYPE_CHECKING:
     from .doors import Visitor
@@ -34,6 +35,15 @@ class RuledRoute(Route):
 
         super().__init__(path, ruled, methods=list(methods))
         self.needs: Needs = needs
+
+
+def page_route(path: str, name: str, needs: Needs) -> RuledRoute:
+    """The route of a page (see pages.page)."""
+
+    async def sent(request: Request) -> Response:
+        return HTMLResponse(page(name))
+
+    return RuledRoute(path, sent, needs)
 
 
 def visitor_of(request: Request) -> Visitor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import chromium, watched
+from browsers import watched
 from dicom_files import dicom
 from hospitals import RIGHTS, make_release
 from numpy.random import default_rng
@@ -33,13 +33,6 @@ def reading(image: str, reader: str, state: State, box: Box | None = None) -> An
     regions = () if box is None else (Region("nodule", box, "drawn"),)
     states = (("nodule", state),)
     return Annotation(new_id(), image, 0, reader, AT, None, None, states, regions, 3, 7.0, None, "apex" if box else "")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser, None, None]:
-    """A headless Chromium."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

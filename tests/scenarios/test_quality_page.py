@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import chromium, watched
+from browsers import watched
 from hospitals import make_node, make_release
 from numpy.random import default_rng
 from playwright.sync_api import Browser, Page, expect
@@ -23,13 +23,6 @@ pytestmark = pytest.mark.slow
 PATIENTS, HELD_OUT = 24, 16
 WRONG = 3  # the image of which the first reader says the opposite
 READ_AT = datetime(2026, 1, 1, tzinfo=UTC)  # when tests/hospitals.py's reader reads
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser, None, None]:
-    """A headless Chromium."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -63,13 +63,6 @@ def served(tmp_path: Path) -> Generator[Served, None, None]:
         running.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser, None, None]:
-    """A headless Chromium."""
-    with chromium() as found:
-        yield found
-
-
 def window(browser: Browser) -> BrowserContext:
     """A browser of somebody's own, which was told to trust the node's authority."""
     return browser.new_context(locale="en-GB", viewport={"width": 1300, "height": 850}, ignore_https_errors=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import chromium, watched
+from browsers import watched
 from dicom_files import dicom
 from hospitals import RIGHTS, make_release
 from playwright.sync_api import Browser, Page, expect
@@ -33,13 +33,6 @@ FILES = [
     dicom(PADDED, 2, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=-800),
 ]
 NAMES = ("P0", "P0", '<script>alert("name")</script><img src=x onerror=alert(1)>')
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser, None, None]:
-    """A headless Chromium."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

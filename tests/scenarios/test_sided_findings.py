@@ -7,7 +7,7 @@ from collections.abc import Generator
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import chromium, watched
+from browsers import watched
 from dicom_files import dicom
 from hospitals import RIGHTS, SIDED_TASK, make_release
 from playwright.sync_api import Browser, Page, expect
@@ -21,13 +21,6 @@ pytestmark = pytest.mark.slow
 
 ROWS, COLUMNS = 120, 100
 SIDES = ("", "L")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser, None, None]:
-    """A headless Chromium."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Generator
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import chromium, watched
+from browsers import watched
 from dicom_files import dicom
 from hospitals import RIGHTS, make_release
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -25,13 +25,6 @@ from medquorum.privacy.certificates import issue, make_authority
 pytestmark = pytest.mark.slow
 
 EVIL = '<img src=x onerror=alert("account")>'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    """A headless Chromium."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import chromium, watched
+from browsers import watched
 from dicom_files import dataset, dicom, written
 from hospitals import make_release
 from numpy.typing import NDArray
@@ -90,13 +90,6 @@ def images() -> list[NewInstance]:
         add(5 + number, f"Plain{number}", "DX", "PA", "", 1, dicom(MOVING[number], 400 + number, **WINDOW))
     add(12, "Film", "DX", "PA", "", FRAMES, film())
     return found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser, None, None]:
-    """A headless Chromium."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

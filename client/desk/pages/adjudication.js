@@ -1,9 +1,9 @@
 // The list of studies on which readers disagree, for leads. Each opens with the readings beside each other.
 
 import {byId, el} from "./dom.js";
-import {listen, showHelp} from "./keys.js";
+import {listen} from "./keys.js";
 import {get} from "./net.js";
-import {needsLead, say, startShell} from "./shell.js";
+import {needsLead, startShell} from "./shell.js";
 import {called} from "./sides.js";
 import {t} from "./words.js";
 
@@ -53,11 +53,7 @@ const COMMANDS = [
   {keys: ["ArrowDown", "j"], word: "key_down", does: () => move(1), always: true},
   {keys: ["ArrowUp", "k"], word: "key_up", does: () => move(-1), always: true},
   {keys: ["l"], word: "key_worklist", does: () => (location.href = "/")},
-  {keys: ["?"], word: "key_help", does: () => help(), always: true},
 ];
-
-const enabled = () => localStorage.getItem("medquorum-keys") !== "off";
-const help = () => showHelp(byId("help"), COMMANDS, enabled, (on) => localStorage.setItem("medquorum-keys", on ? "on" : "off"));
 
 async function start() {
   const known = await startShell(draw, () => load());
@@ -70,8 +66,7 @@ async function start() {
     history.replaceState(null, "", `/adjudication?disputes=${byId("disputes").value}`);
     load();
   });
-  byId("help-button").addEventListener("click", help);
-  listen(COMMANDS, enabled);
+  listen(COMMANDS);
   document.body.dataset.ready = "true";
 }
 

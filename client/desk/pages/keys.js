@@ -1,13 +1,20 @@
 // Hotkeys: one table, from which the help is made as well.
 
-import {el} from "./dom.js";
+import {byId, el} from "./dom.js";
 import {t} from "./words.js";
 
+const KEPT = "medquorum-keys"; // "off": this browser's readers want no single keys
 const SLIDES = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 
+const enabled = () => localStorage.getItem(KEPT) !== "off";
+
+// Listen for a page's commands, and show them for "?" or at the page's button.
 // commands: [{keys: ["Enter"], word, does, always}]. A key is written as KeyboardEvent.key, with Ctrl+, Alt+ or Shift+
 // before it where those count. always: also where single keys are switched off.
-export function listen(commands, enabled) {
+export function listen(commands) {
+  const help = () => showHelp(byId("help"), all);
+  const all = [...commands, {keys: ["?"], word: "key_help", does: help, always: true}];
+  byId("help-button").addEventListener("click", help);
   addEventListener("keydown", (event) => {
     if (event.isComposing) return;
     const typing = event.target.closest("input:not([type=range]), textarea, select");
@@ -20,7 +27,7 @@ export function listen(commands, enabled) {
     const modal = document.querySelector("dialog[open]");
     if (modal && name !== "?") return;
     if ((name === "Enter" || name === " ") && event.target.closest("button, a, summary")) return;
-    const found = commands.find(({keys}) => keys.includes(name));
+    const found = all.find(({keys}) => keys.includes(name));
     if (!found || (!found.always && !enabled())) return;
     event.preventDefault();
     found.does(event);
@@ -35,7 +42,7 @@ function keyName(event) {
 }
 
 // Fill the help overlay and show it.
-export function showHelp(dialog, commands, enabled, enable) {
+function showHelp(dialog, commands) {
   const words = new Map();
   for (const {keys, word} of commands) words.set(word, [...(words.get(word) ?? []), ...keys]);
   const rows = [...words].map(([word, keys]) => {
@@ -44,7 +51,7 @@ export function showHelp(dialog, commands, enabled, enable) {
   });
   const box = el("input", {type: "checkbox", id: "single-keys"});
   box.checked = enabled();
-  box.addEventListener("change", () => enable(box.checked));
+  box.addEventListener("change", () => localStorage.setItem(KEPT, box.checked ? "on" : "off"));
   dialog.replaceChildren(
     el("button", {type: "button", class: "close", onclick: () => dialog.close()}, t("close")),
     el("h2", {id: "help-title"}, t("help_title")),

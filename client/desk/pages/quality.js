@@ -2,7 +2,7 @@
 
 import {byId, el} from "./dom.js";
 import {agreementFigures, driftFigures, hiddenFigures, readerFigures, table} from "./figures.js";
-import {listen, showHelp} from "./keys.js";
+import {listen} from "./keys.js";
 import {get, post} from "./net.js";
 import {needsLead, say, startShell} from "./shell.js";
 import {called} from "./sides.js";
@@ -17,6 +17,7 @@ let chosen = 0;
 let timer = 0;
 
 const meaning = (key) => called(release, key);
+const studyOf = (one) => (one.study ? el("a", {href: `/study?s=${one.study}&show=all`}, one.patient || one.study.slice(0, 8)) : t("gone"));
 const moment = (text) => new Date(text).toLocaleString();
 
 function draw() {
@@ -39,7 +40,7 @@ function drawSuspects({suspects, suspected}) {
   const rows = suspects.map((one, place) => {
     const back = el("button", {type: "button", disabled: one.sent, onclick: () => sendBack(place)}, t(one.sent ? "is_sent_back" : "send_back"));
     const cells = [
-      one.study ? el("a", {href: `/study?s=${one.study}&show=all`}, one.patient || one.study.slice(0, 8)) : t("gone"),
+      studyOf(one),
       meaning(one.finding), one.reader, t(one.state), `${(100 * one.probability).toFixed(0)} %`, back,
     ];
     return {cells, current: place === chosen};
@@ -56,7 +57,7 @@ function drawSent() {
     el("button", {type: "button", onclick: () => ask({study: row.study, whom: "", why: "other"})}, t("send_back_anybody")),
   ]})))] : []));
   const rows = sent.rows.map((one) => ({cells: [
-    one.study ? el("a", {href: `/study?s=${one.study}&show=all`}, one.patient || one.study.slice(0, 8)) : t("gone"),
+    studyOf(one),
     moment(one.at), one.by, one.whom || t("anybody"), t(`why_${one.why}`), t(`outcome_${one.outcome}`),
   ]}));
   const heads = ["patient", "sent_at", "sent_by", "whom", "why", "outcome"];
@@ -120,11 +121,7 @@ const COMMANDS = [
   {keys: ["r"], word: "key_compute", does: () => byId("compute").click()},
   {keys: ["/"], word: "key_find", does: () => byId("find").focus()},
   {keys: ["l"], word: "key_worklist", does: () => (location.href = "/")},
-  {keys: ["?"], word: "key_help", does: () => help(), always: true},
 ];
-
-const enabled = () => localStorage.getItem("medquorum-keys") !== "off";
-const help = () => showHelp(byId("help"), COMMANDS, enabled, (on) => localStorage.setItem("medquorum-keys", on ? "on" : "off"));
 
 async function start() {
   const known = await startShell(draw, () => {});
@@ -139,8 +136,7 @@ async function start() {
     waiting = setTimeout(() => seek().catch(needsLead), 200);
   });
   byId("compute").addEventListener("click", () => load(true));
-  byId("help-button").addEventListener("click", help);
-  listen(COMMANDS, enabled);
+  listen(COMMANDS);
   document.body.dataset.ready = "true";
 }
 

@@ -1,4 +1,4 @@
-// What both pages share: words, the language, who reads, whether everything is saved, and what this is not.
+// What the pages share: words, the language, who reads, whether everything is saved, and what this is not.
 
 import {byId, el} from "./dom.js";
 import {about} from "./net.js";

@@ -7,7 +7,7 @@ import {regionEditing} from "./editing.js";
 import {spent} from "./effort.js";
 import {heating} from "./heat.js";
 import {ahead, frame as fetchFrame, study as fetchStudy} from "./images.js";
-import {listen, showHelp} from "./keys.js";
+import {listen} from "./keys.js";
 import {hangsMirrored, orientationMarks} from "./marks.js";
 import {regionPainter} from "./overlay.js";
 import {drawPanel, drawStrip} from "./panel.js";
@@ -278,11 +278,7 @@ const COMMANDS = [
   {keys: ["g"], word: "key_link", does: second.link},
   {keys: ["t"], word: "key_comment", does: () => byId("comment").focus()},
   {keys: ["l"], word: "key_worklist", does: press("back")},
-  {keys: ["?"], word: "key_help", does: () => help(), always: true},
 ].filter((one) => BESIDE.includes(one) || !BESIDE.some(({keys}) => one.keys.includes(keys[0])));
-
-const enabled = () => localStorage.getItem("medquorum-keys") !== "off";
-const help = () => showHelp(byId("help"), COMMANDS, enabled, (on) => localStorage.setItem("medquorum-keys", on ? "on" : "off"));
 
 function restAbsent() {
   const open = desk.reading.findings.filter(({key}) => desk.reading.stateOf(key) === "not_assessed");
@@ -351,7 +347,6 @@ async function start() {
   byId("accept").addEventListener("click", acceptAndNext);
   byId("undo").addEventListener("click", () => restate("undo"));
   byId("redo").addEventListener("click", () => restate("redo"));
-  byId("help-button").addEventListener("click", help);
   byId("first").addEventListener("change", () => {
     localStorage.setItem("medquorum-first", byId("first").checked ? "1" : "0");
     open(desk.study.study, desk.place, desk.reading.frame);
@@ -362,7 +357,7 @@ async function start() {
     keepDraft();
     redraw();
   });
-  listen(COMMANDS, enabled);
+  listen(COMMANDS);
   try {
     await open(query.get("s") ?? "");
   } catch (fault) {

@@ -1,7 +1,7 @@
 // The worklist: only the rows on the screen are asked for and drawn, however long the list is.
 
 import {byId, el} from "./dom.js";
-import {listen, showHelp} from "./keys.js";
+import {listen} from "./keys.js";
 import {get, post} from "./net.js";
 import {say, startShell} from "./shell.js";
 import {named} from "./sides.js";
@@ -104,11 +104,7 @@ const COMMANDS = [
   {keys: ["End"], word: "key_end", does: () => move(found.shown), always: true},
   {keys: ["/"], word: "key_find", does: () => byId("find").focus()},
   {keys: ["o"], word: "key_order", does: () => byId("order").focus()},
-  {keys: ["?"], word: "key_help", does: () => help(), always: true},
 ];
-
-const enabled = () => localStorage.getItem("medquorum-keys") !== "off";
-const help = () => showHelp(byId("help"), COMMANDS, enabled, (on) => localStorage.setItem("medquorum-keys", on ? "on" : "off"));
 
 async function start() {
   const asked = new URLSearchParams(location.search);
@@ -135,12 +131,11 @@ async function start() {
     const bottom = top + Math.ceil(byId("scroll").clientHeight / ROW);
     if (top < found.offset || bottom > found.offset + found.rows.length + 1) load(top - 20);
   });
-  byId("help-button").addEventListener("click", help);
   byId("leave").addEventListener("click", async () => {
     await post("/leave", {});
     location.reload();
   });
-  listen(COMMANDS, enabled);
+  listen(COMMANDS);
   document.body.dataset.ready = "true";
 }
 
