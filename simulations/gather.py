@@ -69,7 +69,7 @@ def keep(division: Division, out: Path) -> list[Path]:
 
     paths = [out / "partition.json", out / "partition.csv", out / "plots" / "partition.png"]
     paths[-1].parent.mkdir(parents=True, exist_ok=True)
-    paths[0].write_text(text.dump(text.to_json(division)), encoding="utf-8")
-    paths[1].write_text(text.to_csv(division), encoding="utf-8")
+    paths[0].write_text(text.dump(division), encoding="utf-8")
+    paths[1].write_text(text.rows(division), encoding="utf-8")
     paths[2].write_bytes(plot.png(division))
     return paths

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from ..outcome import versions
 from ..report.fields import Json
+from ..report.machine import to_json
 from ..results import Estimate
 from . import words
 from .mechanism import Mechanism
@@ -36,7 +36,7 @@ def dump(audit: Audit, command: str) -> str:
         "versions": dict(versions()),
         "seconds": audit.seconds,
     }
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return to_json(document)
 
 
 def _arm(arm: Arm) -> Json:

@@ -24,7 +24,7 @@ import numpy as np
 from ...client.finetune import Workbench
 from ...client.training_set import TrainingSet
 from ...models.checkpoint import Release
-from ...models.parameters import to_vector
+from ...models.parameters import moving, to_vector
 from ...privacy import accounting, distributed, dpsgd, lattice
 from ...privacy.clipping import ClippedSum
 from ...privacy.events import plan_events
@@ -73,8 +73,8 @@ class Mechanism:
 
 
 def one_step(plan: Plan) -> Plan:
-    """The plan cut to one step over all patients, without random views of images."""
-    recipe = replace(plan.training.recipe, views=1)
+    """The plan cut to one training step over all patients, without random views of images."""
+    recipe = replace(plan.training.recipe, views=1, centring=0)
     return replace(
         plan,
         rounds=1,
@@ -136,8 +136,8 @@ class _Step:
         self._bench = Workbench(plan, release, rows)
         module = release.network().trainable()
         self._start = to_vector(module).numpy().astype("<f4").tobytes()
-        self._size = self._bench.length
-        self._total = ClippedSum((np.zeros(self._size),), plan.privacy.clip, 0)
+        self._part = moving(module, centring=False).numpy()
+        self._total = ClippedSum((np.zeros(np.count_nonzero(self._part)),), plan.privacy.clip, 0)
         if plan.privacy.mode != "none":
             self._total = _clipped(module, plan, rows)
 
@@ -147,6 +147,7 @@ class _Step:
         moved = self._bench.update(self._start, plan.sites[0].name, 1, source)
         if plan.privacy.mode == "distributed":
             return self._opened(moved, source)
+        moved = moved[self._part]
         # Nominal patients x (trained - start), and the step went down the mean over nominal patients.
         return -moved / (plan.training.learning_rate * plan.training.recipe.rate(0, 1))
 
@@ -155,19 +156,21 @@ class _Step:
         plan = self._plan
         site = plan.sites[0]
         if plan.privacy.mode == "distributed":
-            unit = lattice.lattice(plan, self._size)
-            moved = distributed.contribution(self._total, lattice.limit(plan, site.name), unit, source)
+            unit = lattice.lattice(plan, self._bench.length)
+            moved = distributed.contribution(
+                self._total.among(self._part), lattice.limit(plan, site.name), unit, source
+            )
             return self._opened(moved, source)
         return dpsgd.noised_gradient(self._total, site.patients, plan.privacy, source) * site.patients
 
     def _opened(self, moved: Vector, source: Randomness) -> Vector:
         plan = self._plan
-        unit = lattice.lattice(plan, self._size)
-        nothing = ClippedSum((np.zeros(self._size),), plan.privacy.clip, 0)
+        unit = lattice.lattice(plan, self._bench.length)
+        nothing = ClippedSum((np.zeros(self._bench.length),), plan.privacy.clip, 0)
         for _ in range(plan.quorum - plan.privacy.colluding - 1):
             limit = lattice.limit(plan, plan.sites[0].name)
             moved = moved + distributed.contribution(nothing, limit, unit, source)
-        return moved * unit.step
+        return moved[self._part] * unit.step
 
 
 def _clipped(module: nn.Module, plan: Plan, rows: TrainingSet) -> ClippedSum:

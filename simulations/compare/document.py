@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from typing import cast
 
 from ..report.fields import Json
-from ..results import Estimate
+from ..report.machine import columns, to_csv, to_json
 from .rows import Comparison, Row
 
 SCHEMA = "medquorum.compare/1"
@@ -37,17 +34,12 @@ def dump(comparison: Comparison, command: str) -> str:
         "command": command,
         "timing": {"seconds": comparison.seconds, "rows": [row.seconds for row in comparison.rows]},
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(document)
 
 
 def table(comparison: Comparison) -> str:
     """The comparison's rows as the text of compare.csv; empty cells where there is no figure."""
-    target = io.StringIO()
-    rows = [_flat(row, comparison.findings) for row in comparison.rows]
-    writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return target.getvalue()
+    return to_csv([_flat(row, comparison.findings) for row in comparison.rows])
 
 
 def _row(row: Row, findings: tuple[str, ...]) -> Json:
@@ -63,23 +55,17 @@ def _flat(row: Row, findings: tuple[str, ...]) -> dict[str, Json]:
         "epsilon": row.epsilon,
         "trainings": row.cells,
         "refused": row.refused,
-        **_estimate("auroc", row.auroc),
+        **columns("auroc", row.auroc),
         "auroc_spread": row.spread,
-        **_estimate("gap", row.gap),
+        **columns("gap", row.gap),
         "auroc_own_mean": row.own,
         "auroc_own_worst": row.worst,
         "auroc_own_worst_ever": row.worst_ever,
         **{f"auroc_{key}": row.by_finding[at] if row.by_finding else None for at, key in enumerate(findings)},
         "calibration_error": row.calibration_error,
-        **_estimate("dice", row.dice),
-        **_estimate("pointing", row.pointing),
+        **columns("dice", row.dice),
+        **columns("pointing", row.pointing),
         "epsilon_charged": row.epsilon_charged,
         "noise_multiplier": row.noise_multiplier,
         "steps": row.steps,
     }
-
-
-def _estimate(name: str, estimate: Estimate | None) -> dict[str, Json]:
-    if estimate is None:
-        return {name: None, f"{name}_low": None, f"{name}_high": None}
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from dataclasses import asdict
 from typing import cast
 
 from ..report.fields import Json
+from ..report.machine import to_csv, to_json
 from .course import Work
 from .running import Days
 from .table import headline, lines, notes
@@ -32,12 +30,11 @@ def dump(days: Days, command: str) -> str:
         "command": command,
         "timing": {"seconds": days.seconds},
     }
-    return json.dumps(cast(Json, document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(cast("dict[str, Json]", document))
 
 
 def table(days: Days) -> str:
     """The text of days.csv: one row for each seed, order and day; empty cells where there is no figure."""
-    target = io.StringIO()
     rows: list[dict[str, object]] = [
         {
             "seed": course.seed,
@@ -58,10 +55,7 @@ def table(days: Days) -> str:
         for course in days.courses
         for day in course.days
     ]
-    writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return target.getvalue()
+    return to_csv(rows)
 
 
 def _work(prefix: str, work: Work) -> dict[str, object]:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..report.files import Named, keep_plots
+from ..report.files import Named, keep_plots, keep_texts
 from . import document, show
 from .running import Days
 
 
 def write(days: Days, command: str, folder: Path) -> list[Named]:
     """Write every file into `folder`, replacing earlier ones; figures first, should a plot fail."""
-    files = [
-        ("All their figures, for your own plots", folder / "days.json"),
-        ("Every day for a spreadsheet", folder / "days.csv"),
-        ("The tables for a page of text", folder / "days.md"),
-    ]
-    for (_, path), text in zip(
-        files, (document.dump(days, command), document.table(days), show.markdown(days)), strict=True
-    ):
-        path.write_text(text, encoding="utf-8")
+    files = keep_texts(
+        [
+            ("All their figures, for your own plots", "days.json", document.dump(days, command)),
+            ("Every day for a spreadsheet", "days.csv", document.table(days)),
+            ("The tables for a page of text", "days.md", show.markdown(days)),
+        ],
+        folder,
+    )
     # matplotlib and jinja2 take a second to import, and only here.
     from . import page, plots
 
     drawn = plots.draw_all(days)
     keep_plots(drawn, folder)
-    html = folder / "days.html"
-    html.write_text(page.render(days, command, drawn), encoding="utf-8")
-    return [("Read it in a browser", html), *files]
+    html = page.render(days, command, drawn)
+    return keep_texts([("Read it in a browser", "days.html", html)], folder) + files

@@ -44,6 +44,6 @@ def describe(
             _, division = gather(loaded, data, Path(place), lambda _: None)
         written = [] if out is None else keep(division, out)
     if as_json:
-        sys.stdout.write(text.dump(text.to_json(division)))
+        sys.stdout.write(text.dump(division))
         return
     sys.stdout.write(text.table(division) + "\n" + "".join(f"{shown(path)}\n" for path in written))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 
 from ..report import figures
 from ..report.fields import Json
+from ..report.machine import to_csv, to_json
 from .division import Division, Side, SiteDivision
 
 SCHEMA = "medquorum.partition/1"
@@ -60,9 +58,9 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     )
 
 
-def to_json(division: Division) -> dict[str, Json]:
-    """The division as partition.json has it; docs/researchers.md documents the keys."""
-    return {
+def dump(division: Division) -> str:
+    """The text of partition.json; docs/researchers.md documents the keys."""
+    document: dict[str, Json] = {
         "schema": SCHEMA,
         "study": division.study,
         "seed": division.seed,
@@ -72,21 +70,12 @@ def to_json(division: Division) -> dict[str, Json]:
         "images": division.images,
         "sites": [_record(division, site) for site in division.sites],
     }
+    return to_json(document)
 
 
-def dump(content: dict[str, Json]) -> str:
-    """JSON text that ends with a newline."""
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def to_csv(division: Division) -> str:
-    """One row for each hospital."""
-    rows = [_record(division, site) for site in division.sites]
-    target = io.StringIO()
-    writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return target.getvalue()
+def rows(division: Division) -> str:
+    """The text of partition.csv: one row for each hospital."""
+    return to_csv([_record(division, site) for site in division.sites])
 
 
 def _record(division: Division, site: SiteDivision) -> dict[str, Json]:

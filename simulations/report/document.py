@@ -18,6 +18,7 @@ from typing import cast
 from ..errors import StudyError
 from ..results import CalibrationBin, Effort, Estimate, RoundResult, SheetImage, SiteResult, StudyResult
 from .fields import Fields, Json
+from .machine import to_json
 
 SCHEMA = "medquorum.report/1"
 # What a seed does not decide: how long it took, on what, and how it was asked for.
@@ -128,7 +129,7 @@ def from_document(value: Json) -> Report:
 
 def dump(report: Report) -> str:
     """The report as the text of report.json, ending with a newline."""
-    return json.dumps(to_document(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(to_document(report))
 
 
 def load(path: Path) -> Report:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from typing import cast
 
 from ..report.fields import Json
-from ..results import Estimate
+from ..report.machine import columns, to_csv, to_json
 from ..resumable.outcomes import Figures, Refusal
 from .rows import Sweep, Swept
 
@@ -36,17 +33,12 @@ def dump(sweep: Sweep, command: str) -> str:
             "jobs": sweep.foretold.jobs,
         },
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return to_json(document)
 
 
 def table(sweep: Sweep) -> str:
     """The cells as the text of sweep.csv; empty cells where there is no figure."""
-    rows = [row_of(sweep, number) for number in range(len(sweep.cells))]
-    target = io.StringIO()
-    writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return target.getvalue()
+    return to_csv([row_of(sweep, number) for number in range(len(sweep.cells))])
 
 
 def row_of(sweep: Sweep, number: int) -> dict[str, Json]:
@@ -67,14 +59,14 @@ def figures_row(found: Figures | None, findings: tuple[str, ...]) -> dict[str, J
     least = min(own, default=None)
     by_finding = found.by_finding if found is not None else (None,) * len(findings)
     return {
-        **_estimate("auroc", None if found is None else found.auroc),
+        **columns("auroc", None if found is None else found.auroc),
         **{f"auroc_{key}": None if one is None else one.value for key, one in zip(findings, by_finding, strict=True)},
         "auroc_own_mean": sum(value for value, _ in own) / len(own) if own else None,
         "auroc_own_worst": None if least is None else least[0],
         "worst_site": None if least is None else least[1],
         "calibration_error": None if found is None else found.calibration_error,
-        **_estimate("dice", None if found is None else found.dice),
-        **_estimate("pointing", None if found is None else found.pointing),
+        **columns("dice", None if found is None else found.dice),
+        **columns("pointing", None if found is None else found.pointing),
         "train_patients": None if found is None else found.train_patients,
         "test_patients": None if found is None else found.test_patients,
         "epsilon_charged": None if found is None else found.epsilon,
@@ -93,10 +85,10 @@ def _cell(sweep: Sweep, number: int) -> Json:
     if not isinstance(outcome, Refusal):
         more = {
             "sites": [
-                {"site": one.name, "patients": one.patients, **_estimate("auroc", one.auroc)} for one in outcome.own
+                {"site": one.name, "patients": one.patients, **columns("auroc", one.auroc)} for one in outcome.own
             ],
             "subgroups": [
-                {"column": one.column, "value": one.value, "patients": one.patients, **_estimate("auroc", one.auroc)}
+                {"column": one.column, "value": one.value, "patients": one.patients, **columns("auroc", one.auroc)}
                 for one in outcome.subgroups
             ],
             "calibration": [
@@ -104,9 +96,3 @@ def _cell(sweep: Sweep, number: int) -> Json:
             ],
         }
     return {"file": f"cells/{swept.cell.name}.json", **row_of(sweep, number), **more}
-
-
-def _estimate(name: str, estimate: Estimate | None) -> dict[str, Json]:
-    if estimate is None:
-        return {name: None, f"{name}_low": None, f"{name}_high": None}
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..report.files import Named, keep_plots
+from ..report.files import Named, keep_plots, keep_texts
 from . import document, show
 from .rows import Sweep
 
 
 def write(sweep: Sweep, command: str, folder: Path) -> list[Named]:
     """Write every file into `folder`, replacing earlier ones, figures first should a plot fail: (what for, path)."""
-    files = [
-        ("All its figures, for your own plots", folder / "sweep.json"),
-        ("A row for each cell, for a spreadsheet", folder / "sweep.csv"),
-        ("The summary for a page of text", folder / "sweep.md"),
-    ]
-    texts = (document.dump(sweep, command), document.table(sweep), show.markdown(sweep))
-    for (_, path), text in zip(files, texts, strict=True):
-        path.write_text(text, encoding="utf-8")
+    files = keep_texts(
+        [
+            ("All its figures, for your own plots", "sweep.json", document.dump(sweep, command)),
+            ("A row for each cell, for a spreadsheet", "sweep.csv", document.table(sweep)),
+            ("The summary for a page of text", "sweep.md", show.markdown(sweep)),
+        ],
+        folder,
+    )
     # matplotlib takes a second to import, and only here.
     from . import plots
 
