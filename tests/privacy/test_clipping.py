@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from clipping_cases import Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -50,46 +50,6 @@ def head() -> nn.Module:
 NETS: dict[str, Callable[[], nn.Module]] = {"small": small_net, "head": head}
 
 
-class Case:
-    """Some patients with some images each, and a loss of one term an image."""
-
-    def __init__(self, net: nn.Module, images: list[int], seed: int, scale: float = 1.0) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.net = net
-        self.inputs = scale * torch.randn(sum(images), 1, 8, 8, generator=generator)
-        self.targets = torch.rand(sum(images), generator=generator)
-        self.offsets = np.concatenate([[0], np.cumsum(images)]).astype(np.int64)
-
-    def batch(self, patients: list[int]) -> PatientRows:
-        rows = [np.arange(self.offsets[p], self.offsets[p + 1]) for p in patients]
-        counts = [row.size for row in rows]
-        return PatientRows(
-            np.concatenate([np.zeros(0, dtype=np.int64), *rows]),
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        )
-
-    def losses(self, rows: Tensor, net: nn.Module | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-        output = (net or self.net)(self.inputs[rows].to(dtype))
-        return (output.sum(dim=1) - self.targets[rows].to(dtype)).square()
-
-    def sum(self, patients: list[int], clip: float, images_at_once: int = 64) -> np.ndarray:
-        with hooked(self.net, self.losses, images_at_once) as gradients:
-            return gradients.clipped_sum(self.batch(patients), clip).total
-
-    def reference(self, patients: list[int], clip: float) -> np.ndarray:
-        """The same sum one patient at a time in float64, without Opacus."""
-        net = copy.deepcopy(self.net).double()
-        total = np.zeros(sum(p.numel() for p in trainable(net).values()))
-        for patient in patients:
-            rows = torch.arange(int(self.offsets[patient]), int(self.offsets[patient + 1]))
-            net.zero_grad()
-            self.losses(rows, net, torch.float64).mean().backward()
-            gradient = torch.cat([p.grad.reshape(-1) for p in trainable(net).values() if p.grad is not None]).numpy()
-            norm = float(np.linalg.norm(gradient))
-            total += gradient * min(1.0, clip * (1.0 - MARGIN) / norm) if norm else gradient
-        return total
-
-
 def case(kind: str, images: list[int], seed: int = 0, scale: float = 1.0) -> Case:
     torch.manual_seed(seed)
     return Case(NETS[kind](), images, seed, scale)
@@ -104,8 +64,7 @@ def test_the_sum_equals_the_float64_reference(
     kind: str, images: list[int], images_at_once: int, clip: float, seed: int
 ) -> None:
     one = case(kind, images, seed)
-    everyone = list(range(len(images)))
-    ours, reference = one.sum(everyone, clip, images_at_once), one.reference(everyone, clip)
+    ours, reference = one.sum(one.everyone, clip, images_at_once), one.reference(one.everyone, clip)
     assert np.linalg.norm(ours - reference) <= 1e-5 * max(np.linalg.norm(reference), 1e-3 * clip)
 
 
@@ -130,13 +89,12 @@ def test_removing_a_patient_changes_the_sum_by_at_most_the_sensitivity(
     kind: str, images: list[int], data: st.DataObject
 ) -> None:
     one = case(kind, images, data.draw(st.integers(0, 9)), scale=30.0)
-    everyone = list(range(len(images)))
-    gone = data.draw(st.sampled_from(everyone))
+    gone = data.draw(st.sampled_from(one.everyone))
     clip = data.draw(st.floats(1e-3, 10.0))
     images_at_once = data.draw(st.integers(1, 8))
     with hooked(one.net, one.losses, images_at_once) as gradients:
-        whole = gradients.clipped_sum(one.batch(everyone), clip)
-        rest = gradients.clipped_sum(one.batch([p for p in everyone if p != gone]), clip)
+        whole = gradients.clipped_sum(one.batch(one.everyone), clip)
+        rest = gradients.clipped_sum(one.batch([p for p in one.everyone if p != gone]), clip)
     assert whole.sensitivity == clip
     assert np.linalg.norm(whole.total - rest.total) <= whole.sensitivity
 
@@ -160,7 +118,7 @@ def test_no_patient_is_split_between_micro_batches(images: list[int], images_at_
 def test_micro_batches_add_up_in_double_precision(kind: str, images: list[int], images_at_once: int) -> None:
     """And one alone stays in the parameters' own, one part for each parameter in sorted-name order."""
     one = case(kind, images)
-    batch = one.batch(list(range(len(images))))
+    batch = one.batch(one.everyone)
     with hooked(one.net, one.losses, sum(images)) as gradients:
         whole = gradients.clipped_sum(batch, 0.5)
     with hooked(one.net, one.losses, images_at_once) as gradients:

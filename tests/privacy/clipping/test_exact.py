@@ -8,13 +8,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from clipping_cases import Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medquorum.models.small import SmallBackbone
-from medquorum.privacy.clipping import MARGIN, Engine, PatientRows, choice, hooked, trainable
+from medquorum.privacy.clipping import MARGIN, PatientRows, choice, hooked, trainable
 
 
 class Conv(nn.Module):
@@ -78,42 +79,9 @@ class Volume(nn.Module):
 NETS: dict[str, type[nn.Module]] = {"conv": Conv, "standardised": Standardised, "tokens": Tokens, "volume": Volume}
 
 
-class Case:
-    def __init__(self, kind: str, images: list[int], seed: int, scale: float = 1.0) -> None:
-        torch.manual_seed(seed)
-        self.net = NETS[kind]()
-        self.inputs = scale * torch.randn(sum(images), 2, 8, 8)
-        self.targets = torch.randn(sum(images), 3)
-        self.offsets = np.concatenate([[0], np.cumsum(images)]).astype(np.int64)
-        self.everyone = list(range(len(images)))
-
-    def batch(self, patients: list[int]) -> PatientRows:
-        rows = [np.arange(self.offsets[p], self.offsets[p + 1]) for p in patients]
-        counts = [row.size for row in rows]
-        return PatientRows(
-            np.concatenate([np.zeros(0, dtype=np.int64), *rows]),
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        )
-
-    def losses(self, rows: Tensor, net: nn.Module | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-        output = (net or self.net)(self.inputs[rows].to(dtype))
-        return (output - self.targets[rows].to(dtype)).square().sum(dim=1)
-
-    def sum(self, patients: list[int], clip: float, at_once: int = 64, engine: Engine = "exact") -> np.ndarray:
-        with hooked(self.net, self.losses, at_once, engine) as gradients:
-            return gradients.clipped_sum(self.batch(patients), clip).total
-
-    def reference(self, patients: list[int], clip: float) -> np.ndarray:
-        """One patient at a time, in float64."""
-        net = copy.deepcopy(self.net).double()
-        total = np.zeros(sum(p.numel() for p in trainable(net).values()))
-        for patient in patients:
-            rows = torch.arange(int(self.offsets[patient]), int(self.offsets[patient + 1]))
-            net.zero_grad()
-            self.losses(rows, net, torch.float64).mean().backward()
-            gradient = torch.cat([p.grad.reshape(-1) for p in trainable(net).values() if p.grad is not None]).numpy()
-            total += gradient * min(1.0, clip * (1.0 - MARGIN) / float(np.linalg.norm(gradient)))
-        return total
+def made(kind: str, images: list[int], seed: int, scale: float = 1.0) -> Case:
+    torch.manual_seed(seed)
+    return Case(NETS[kind](), images, seed, scale, channels=2)
 
 
 kinds = st.sampled_from(sorted(NETS))
@@ -136,7 +104,7 @@ def _timing(request: pytest.FixtureRequest) -> object:
 def test_the_sum_equals_the_float64_reference(
     kind: str, images: list[int], at_once: int, clip: float, seed: int, last: bool
 ) -> None:
-    case = Case(kind, images, seed)
+    case = made(kind, images, seed)
     reference = case.reference(case.everyone, clip)
     if last:
         case.inputs = case.inputs.contiguous(memory_format=torch.channels_last)
@@ -151,7 +119,7 @@ def test_the_sum_equals_the_float64_reference(
 def test_no_patients_contribution_exceeds_the_clip(
     kind: str, images: int, clip: float, scale: float, seed: int
 ) -> None:
-    assert math.sqrt(math.fsum(Case(kind, [images], seed, scale).sum([0], clip) ** 2)) <= clip
+    assert math.sqrt(math.fsum(made(kind, [images], seed, scale).sum([0], clip) ** 2)) <= clip
 
 
 @settings(max_examples=12, deadline=None)
@@ -159,7 +127,7 @@ def test_no_patients_contribution_exceeds_the_clip(
 def test_removing_a_patient_changes_the_sum_by_at_most_the_sensitivity(
     kind: str, images: list[int], data: st.DataObject
 ) -> None:
-    case = Case(kind, images, data.draw(st.integers(0, 9)), scale=3.0)
+    case = made(kind, images, data.draw(st.integers(0, 9)), scale=3.0)
     gone, clip = data.draw(st.sampled_from(case.everyone)), data.draw(st.floats(1e-3, 10.0))
     with hooked(case.net, case.losses, data.draw(st.integers(1, 8))) as gradients:
         whole = gradients.clipped_sum(case.batch(case.everyone), clip)
@@ -171,14 +139,14 @@ def test_removing_a_patient_changes_the_sum_by_at_most_the_sensitivity(
 @pytest.mark.parametrize("kind", ["conv", "volume"])
 @pytest.mark.parametrize("images", [[1, 1, 1], [2, 1, 3]])
 def test_opacus_agrees_where_it_is_right(kind: str, images: list[int]) -> None:
-    case = Case(kind, images, 3)
+    case = made(kind, images, 3)
     ours, theirs = case.sum(case.everyone, 0.5), case.sum(case.everyone, 0.5, engine="opacus")
     assert np.linalg.norm(ours - theirs) <= 1e-5 * np.linalg.norm(theirs)
 
 
 @pytest.mark.parametrize("kind", sorted(NETS))
 def test_an_empty_batch_is_zeros(kind: str) -> None:
-    case = Case(kind, [1], 0)
+    case = made(kind, [1], 0)
     assert not case.sum([], 1.0).any()
 
 
@@ -213,7 +181,7 @@ def test_large_layers_are_summed_without_keeping_every_gradient(monkeypatch: pyt
 
 def test_a_half_precision_forward_is_summed_in_single_precision() -> None:
     """What is clipped and summed is what bfloat16 made of the forward, and no more is lost after it."""
-    case = Case("conv", [1, 2, 1], 5)
+    case = made("conv", [1, 2, 1], 5)
     plain = case.losses
 
     def half(rows: Tensor) -> Tensor:
@@ -229,14 +197,14 @@ def test_a_half_precision_forward_is_summed_in_single_precision() -> None:
 
 
 def test_a_bias_alone_can_be_trained() -> None:
-    case = Case("conv", [1, 2], 1)
+    case = made("conv", [1, 2], 1)
     for name, parameter in case.net.named_parameters():
         parameter.requires_grad_(name.endswith("bias"))
     assert np.allclose(case.sum([0, 1], 0.2), case.reference([0, 1], 0.2), rtol=1e-4, atol=1e-7)
 
 
 def test_random_augmentation_does_not_look_like_an_error() -> None:
-    case = Case("conv", [1, 1, 2], 2)
+    case = made("conv", [1, 1, 2], 2)
     clean = case.inputs
 
     def augmented(rows: Tensor) -> Tensor:
