@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hospitals
 import pytest
+from coordinating import TRUST, invite
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -21,11 +22,6 @@ from medquorum.client.node import Node
 from medquorum.client.operations.doctor import examine
 from medquorum.client.settling import LabelRule, Settled, settle
 from medquorum.client.store import FrozenRecord, Store
-from medquorum.client.trust import Trust
-from medquorum.privacy import wire
-from medquorum.privacy.identity import Identity
-from medquorum.privacy.messages import Countersignature, Invitation
-from medquorum.privacy.plan_signatures import sign_plan
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -118,20 +114,18 @@ def test_one_patient_more_or_less_moves_nobody_else(tmp_path: Path) -> None:
 
 
 def test_a_plan_waits_for_the_unread_and_the_coordinator_is_told_no_number(tmp_path: Path) -> None:
-    folder, coordinator = tmp_path / "node", Identity.create()
+    folder = tmp_path / "node"
     release = hospitals.make_release()
     plan = hospitals.make_plan(release, {"a": 8, "b": 8, "c": 8})
-    invitation = wire.encode(Invitation(wire.encode(plan), *release.to_bytes(), sign_plan(coordinator, plan)))
     hospitals.make_node(folder, "a").close()
-    trust = Trust("tests", coordinator.public, Identity.create())
-    with Node.open(folder, trust=trust) as node:
+    with Node.open(folder, trust=TRUST) as node:
         row = node.store.instances()[0]
         earlier = node.store.history(row.id)[0]
         back = replace(said("reader", "not_assessed", row.id, restates=""), supersedes=earlier.id)
         node.store.annotate(back)
         with pytest.raises(UnreadError, match="1 of 12 patients"):
             node.store.freeze(plan.hash, AT)
-        word = wire.decode(Countersignature, node.answer("query", invitation))
+        word = invite(node, plan, release)
         assert not word.accepted and "has not read all that would take part" in word.reason
         assert not any(letter.isdigit() for letter in word.reason)
     run = CliRunner().invoke
@@ -146,7 +140,7 @@ def test_a_plan_waits_for_the_unread_and_the_coordinator_is_told_no_number(tmp_p
     assert "50.0% of the patients take part, by a coin of their own." in told
     refused = run(commands, ["training-rule", "--folder", str(folder), "--a-day", "3"])
     assert isinstance(refused.exception, AnnotationError)
-    with Node.open(folder, trust=trust) as node:
+    with Node.open(folder, trust=TRUST) as node:
         node.store.entering().set_rule(EntryRule())
         node.store.annotate(replace(said("reader", "present", row.id), supersedes=back.id))
-        assert wire.decode(Countersignature, node.answer("query", invitation)).accepted
+        assert invite(node, plan, release).accepted

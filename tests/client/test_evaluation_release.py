@@ -7,30 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import coordinating
 import hospitals
 import numpy as np
 import pytest
+from coordinating import TRUST, invite, model, vector
 
 from medquorum.client import federation
 from medquorum.client.evaluate import evaluated, verdicts
 from medquorum.client.evaluate import vote as voted
 from medquorum.client.node import Node
-from medquorum.client.trust import Trust
 from medquorum.models.checkpoint import Release
-from medquorum.models.parameters import to_vector
-from medquorum.privacy import evaluation, wire
+from medquorum.privacy import evaluation
 from medquorum.privacy.accounting import epsilon
-from medquorum.privacy.aggregation import PlainVector
 from medquorum.privacy.events import evaluation_events
-from medquorum.privacy.identity import Identity
-from medquorum.privacy.messages import Countersignature, Invitation, Step, StepAnswer
+from medquorum.privacy.messages import Step, StepAnswer
 from medquorum.privacy.plan import EvaluationTerms, Gate, Plan, PlanSite
-from medquorum.privacy.plan_signatures import sign_plan
 from medquorum.privacy.randomness import SeededRandomness
 
 PATIENTS, HELD_OUT = 4, 4
-COORDINATOR = Identity.create()
-TRUST = Trust("tests", COORDINATOR.public, Identity.create())
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +51,8 @@ def plan(release: Release, request: pytest.FixtureRequest) -> Plan:
     return hospitals.make_plan(release, {"a": PATIENTS, "b": 8}, name=request.node.name, quorum=1)
 
 
-def invite(node: Node, plan: Plan, release: Release) -> Countersignature:
-    invitation = Invitation(wire.encode(plan), *release.to_bytes(), sign_plan(COORDINATOR, plan))
-    return wire.decode(Countersignature, node.answer("query", wire.encode(invitation)))
-
-
 def ask(node: Node, plan: Plan, release: Release, round: int = 0, attempt: int = 1) -> StepAnswer:
-    parameters = to_vector(release.network().trainable()).numpy().astype("<f4").tobytes()
-    step = Step(plan.hash, "evaluation", round, attempt, parameters, b"")
-    return wire.decode(StepAnswer, node.answer("evaluate", wire.encode(step)))
-
-
-def vector(said: StepAnswer) -> np.ndarray:
-    assert said.refusal == ""
-    return np.frombuffer(wire.decode(PlainVector, said.payload).values, dtype="<f8")
+    return coordinating.ask(node, Step(plan.hash, "evaluation", round, attempt, model(release), b""))
 
 
 def charged(node: Node, plan: Plan) -> list[tuple[str, int, int]]:

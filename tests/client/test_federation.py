@@ -10,26 +10,21 @@ from typing import Any
 import hospitals
 import numpy as np
 import pytest
+from coordinating import TRUST, ask, invite, model, vector
 
 from medquorum.client.aggregation import Part, plain
 from medquorum.client.node import Node
 from medquorum.client.policy import Policy
 from medquorum.client.rights import SimulationRights
-from medquorum.client.trust import Trust
 from medquorum.models.checkpoint import Release
-from medquorum.models.parameters import to_vector
 from medquorum.privacy import dpsgd, wire
-from medquorum.privacy.aggregation import PlainVector, SiteAggregation
+from medquorum.privacy.aggregation import SiteAggregation
 from medquorum.privacy.errors import WireError
 from medquorum.privacy.evaluation import UNIT
-from medquorum.privacy.identity import Identity
-from medquorum.privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step, StepAnswer
+from medquorum.privacy.messages import Countersignature, Greeting, Introduction, Invitation, Step
 from medquorum.privacy.plan import Plan
-from medquorum.privacy.plan_signatures import sign_plan
 
 PATIENTS = 6
-COORDINATOR = Identity.create()
-TRUST = Trust("tests", COORDINATOR.public, Identity.create())
 
 
 @pytest.fixture(scope="module")
@@ -56,31 +51,8 @@ def plan(release: Release, request: pytest.FixtureRequest) -> Plan:
     return hospitals.make_plan(release, {"a": PATIENTS, "b": 8}, name=request.node.name, quorum=1)
 
 
-def invite(node: Node, plan: Plan, release: Release) -> Countersignature:
-    invitation = Invitation(wire.encode(plan), *release.to_bytes(), sign_plan(COORDINATOR, plan))
-    return wire.decode(Countersignature, node.answer("query", wire.encode(invitation)))
-
-
-def model(release: Release, shift: float = 0.0) -> bytes:
-    return (to_vector(release.network().trainable()).numpy() + np.float32(shift)).astype("<f4").tobytes()
-
-
 def step(plan: Plan, parameters: bytes, **changes: Any) -> Step:
     return replace(Step(plan.hash, "update", 1, 1, parameters, b""), **changes)
-
-
-def ask(node: Node, asked: Step) -> StepAnswer:
-    kind = "train" if asked.purpose == "update" else "evaluate"
-    said = wire.decode(StepAnswer, node.answer(kind, wire.encode(asked)))
-    bound = (asked.plan_hash, asked.purpose, asked.round, asked.attempt, node.site)
-    assert (said.plan_hash, said.purpose, said.round, said.attempt, said.site) == bound
-    assert not said.payload or not said.refusal
-    return said
-
-
-def vector(said: StepAnswer) -> np.ndarray:
-    assert said.refusal == ""
-    return np.frombuffer(wire.decode(PlainVector, said.payload).values, dtype="<f8")
 
 
 def test_a_greeting_is_answered_with_site_and_version(node: Node) -> None:

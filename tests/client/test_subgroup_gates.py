@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import coordinating
 import hospitals
 import numpy as np
 import pytest
+from coordinating import invite, model, vector
 
 from medquorum.client.agreements import Agreements
 from medquorum.client.benches import Benches
@@ -19,12 +21,11 @@ from medquorum.client.node import Node
 from medquorum.client.policy import Policy, PolicyError
 from medquorum.models.checkpoint import Release
 from medquorum.models.parameters import to_vector
-from medquorum.privacy import evaluation, wire
-from medquorum.privacy.aggregation import PlainVector
+from medquorum.privacy import evaluation
 from medquorum.privacy.events import evaluation_events, plan_evaluation_events
 from medquorum.privacy.guarantee import guarantee
 from medquorum.privacy.guarantee import lines as promised
-from medquorum.privacy.messages import Countersignature, Invitation, Step, StepAnswer
+from medquorum.privacy.messages import Step
 from medquorum.privacy.plan import EvaluationTerms, Gate, Mode, Plan
 from medquorum.privacy.randomness import SeededRandomness
 from medquorum.privacy.subgroups import SubgroupGate, Traits, parsed
@@ -191,17 +192,8 @@ def node(tmp_path: Path, release: Release) -> Iterator[Node]:
         yield node
 
 
-def invite(node: Node, plan: Plan, release: Release) -> Countersignature:
-    invitation = Invitation(wire.encode(plan), *release.to_bytes(), b"")
-    return wire.decode(Countersignature, node.answer("query", wire.encode(invitation)))
-
-
 def ask(node: Node, plan: Plan, release: Release, round: int) -> np.ndarray:
-    parameters = to_vector(release.network().trainable()).numpy().astype("<f4")
-    step = Step(plan.hash, "evaluation", round, 1, (parameters + np.float32(round)).tobytes(), b"")
-    said = wire.decode(StepAnswer, node.answer("evaluate", wire.encode(step)))
-    assert said.refusal == ""
-    return np.frombuffer(wire.decode(PlainVector, said.payload).values, dtype="<f8")
+    return vector(coordinating.ask(node, Step(plan.hash, "evaluation", round, 1, model(release, round), b"")))
 
 
 def test_a_node_votes_keeps_what_it_found_for_its_own_people_and_charges_for_all_of_it(

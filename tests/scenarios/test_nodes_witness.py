@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from coordinating import COORDINATOR, invite
 from hospitals import make_node, make_plan, make_release
 
 from medquorum.client.network.secure import secure_side
@@ -19,14 +20,12 @@ from medquorum.privacy import roster as rosters
 from medquorum.privacy import wire
 from medquorum.privacy.errors import LedgerError
 from medquorum.privacy.identity import Identity, fingerprint
-from medquorum.privacy.messages import Countersignature, Invitation, Step, StepAnswer
+from medquorum.privacy.messages import Step, StepAnswer
 from medquorum.privacy.plan import Plan
-from medquorum.privacy.plan_signatures import sign_plan
 from medquorum.privacy.ranges import value_range, whole_numbers
 from medquorum.privacy.secure_aggregation import QuorumLostError, SecureCoordinator, Terms
 
 SITES = {"a": 6, "b": 6, "c": 6}
-COORDINATOR = Identity.create()
 IDENTITIES = {site: Identity.create() for site in SITES}
 
 
@@ -59,13 +58,11 @@ def folder(tmp_path: Path) -> Path:
 def attempt(folder: Path, plan: Plan, release: Release, number: int) -> dict[str, str]:
     """One attempt at round 1 by the three nodes, each process new; returns the refusals by site."""
     model = to_vector(release.network().trainable()).numpy().astype("<f4")
-    signature = sign_plan(COORDINATOR, plan)
     nodes = {site: opened(folder, site) for site in SITES}
     refusals: dict[str, str] = {}
     try:
         for node in nodes.values():
-            body = wire.encode(Invitation(wire.encode(plan), *release.to_bytes(), signature))
-            word = wire.decode(Countersignature, node.answer("query", body))
+            word = invite(node, plan, release)
             assert word.accepted, word.reason
         content = hashlib.sha256(model.tobytes()).digest()
         terms = Terms(

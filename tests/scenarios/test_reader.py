@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsers import chromium, watched
+from coordinating import ask, invite, model, vector
 from hospitals import OPEN_POLICY, RIGHTS, make_plan
 from morning import (
     EVIL,
@@ -35,12 +36,7 @@ from medquorum.client.entering import UnreadError
 from medquorum.client.node import Node
 from medquorum.client.settling import Settled
 from medquorum.client.store import Store
-from medquorum.models.parameters import to_vector
-from medquorum.privacy import wire
-from medquorum.privacy.aggregation import PlainVector
-from medquorum.privacy.identity import Identity
-from medquorum.privacy.messages import Countersignature, Invitation, Step, StepAnswer
-from medquorum.privacy.plan_signatures import sign_plan
+from medquorum.privacy.messages import Step
 
 pytestmark = pytest.mark.slow
 
@@ -297,7 +293,6 @@ def check_anna(folder: Path) -> None:
 
 def check_training(folder: Path) -> None:
     """The settled labels, and only they, are trained on, and the record names who they rest on."""
-    coordinator = Identity.create()
     OPEN_POLICY.write(folder / "policy.toml")
     with Node.open(folder, RIGHTS) as node:
         release = node.releases.current()
@@ -307,17 +302,12 @@ def check_training(folder: Path) -> None:
         settled = {image for (image, _), one in standings.items() if isinstance(one, Settled)}
         assert settled == {row.id for row in rows} - {rows[ASIDE].id}
         plan = make_plan(release, {"A": 18, "b": 8}, name="morning", quorum=1)
-        invitation = Invitation(wire.encode(plan), *release.to_bytes(), sign_plan(coordinator, plan))
-        word = wire.decode(Countersignature, node.answer("query", wire.encode(invitation)))
+        word = invite(node, plan, release)
         assert word.accepted, word.reason
         frozen = node.store.frozen(plan.hash)
         assert {one.instance for one in frozen} == settled - {rows[HIDDEN].id}
         assert [one.instance for one in node.store.frozen_held_out(plan.hash)] == [rows[HIDDEN].id]
-        model = to_vector(release.network().trainable()).numpy().astype("<f4").tobytes()
-        step = Step(plan.hash, "update", 1, 1, model, b"")
-        said = wire.decode(StepAnswer, node.answer("train", wire.encode(step)))
-        assert said.refusal == ""
-        update = np.frombuffer(wire.decode(PlainVector, said.payload).values, dtype="<f8")
+        update = vector(ask(node, Step(plan.hash, "update", 1, 1, model(release), b"")))
         assert np.abs(update).max() > 0.0
         node.store.verify()
     records = json.loads(command(folder, "provenance", "morning", "--json"))["records"]

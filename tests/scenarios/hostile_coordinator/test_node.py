@@ -14,8 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import coordinating
 import numpy as np
 import pytest
+from coordinating import COORDINATOR, SITE, TRUST, model, vector
 from hospitals import make_node, make_plan, make_release
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,13 +29,10 @@ from medquorum.client.agreements import Agreements
 from medquorum.client.federation import Federation
 from medquorum.client.node import Node
 from medquorum.client.policy import Policy
-from medquorum.client.trust import Trust
 from medquorum.models.checkpoint import Release
-from medquorum.models.parameters import to_vector
 from medquorum.privacy import charges as ledger_rules
 from medquorum.privacy import evaluation as evaluations
 from medquorum.privacy import wire
-from medquorum.privacy.aggregation import PlainVector
 from medquorum.privacy.errors import WireError
 from medquorum.privacy.evaluation import UNIT
 from medquorum.privacy.identity import Identity
@@ -41,8 +40,7 @@ from medquorum.privacy.messages import Countersignature, Greeting, Introduction,
 from medquorum.privacy.plan import EvaluationTerms, Plan
 from medquorum.privacy.plan_signatures import is_word_of, sign_plan
 
-COORDINATOR, STRANGER, SITE = Identity.create(), Identity.create(), Identity.create()
-TRUST = Trust("tests", COORDINATOR.public, SITE)
+STRANGER = Identity.create()
 PATIENTS = 6
 
 
@@ -84,22 +82,14 @@ def plan(release: Release, request: pytest.FixtureRequest) -> Plan:
 
 
 def invite(node: Node, plan: Plan, release: Release, by: Identity | None = COORDINATOR) -> Countersignature:
-    signature = b"" if by is None else sign_plan(by, plan)
-    body = wire.encode(Invitation(wire.encode(plan), *release.to_bytes(), signature))
-    word = wire.decode(Countersignature, node.answer("query", body))
+    word = coordinating.invite(node, plan, release, by)
     assert word.plan_hash == plan.hash
     assert is_word_of(SITE.public, word), "refusals are signed too"
     return word
 
 
-def model(release: Release) -> bytes:
-    return to_vector(release.network().trainable()).numpy().astype("<f4").tobytes()
-
-
 def ask(node: Node, plan: Plan, release: Release, **changes: Any) -> StepAnswer:
-    step = replace(Step(plan.hash, "update", 1, 1, model(release), b""), **changes)
-    kind = "train" if step.purpose == "update" else "evaluate"
-    return wire.decode(StepAnswer, node.answer(kind, wire.encode(step)))
+    return coordinating.ask(node, replace(Step(plan.hash, "update", 1, 1, model(release), b""), **changes))
 
 
 def charged(node: Node, plan: Plan) -> int:
@@ -214,8 +204,7 @@ def test_a_plan_of_another_consortium(node: Node, plan: Plan, release: Release) 
 
 def test_a_node_that_joined_no_consortium_takes_no_plan(folder: Path, plan: Plan, release: Release) -> None:
     with Node.open(folder, side=masked) as node:
-        body = wire.encode(Invitation(wire.encode(plan), *release.to_bytes(), sign_plan(COORDINATOR, plan)))
-        word = wire.decode(Countersignature, node.answer("query", body))
+        word = coordinating.invite(node, plan, release)
     assert not word.accepted and "joined no consortium" in word.reason
 
 
@@ -228,7 +217,7 @@ def test_a_plain_sum(folder: Path, plan: Plan, release: Release, monkeypatch: An
         assert "only to encrypted sums" in caplog.text
         assert charged(node, plan) == 0
         monkeypatch.setattr(Federation, "_side_for", lambda self, part: plain(part))
-        stolen = np.frombuffer(wire.decode(PlainVector, ask(node, plan, release).payload).values, dtype="<f8")
+        stolen = vector(ask(node, plan, release))
         assert np.abs(stolen).max() > 0.0
 
 
@@ -241,8 +230,7 @@ def test_an_exact_evaluation(node: Node, plan: Plan, release: Release, monkeypat
     monkeypatch.setattr(Federation, "_side_for", lambda self, part: plain(part))
 
     def opened(attempt: int) -> np.ndarray:
-        answer = ask(node, plan, release, purpose="evaluation", round=0, attempt=attempt)
-        return np.frombuffer(wire.decode(PlainVector, answer.payload).values, dtype="<f8") / UNIT
+        return vector(ask(node, plan, release, purpose="evaluation", round=0, attempt=attempt)) / UNIT
 
     assert np.any(opened(1) % 1.0) and charged(node, plan) == 1
     monkeypatch.setattr(evaluations, "hidden", lambda plan, histograms, source: UNIT * histograms)
