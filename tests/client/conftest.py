@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from medquorum.client.gate import Gate
+from medquorum.client.keys import NodeKey
+from medquorum.client.spool import Spool
 from medquorum.client.store import NewInstance, Store
 
 
@@ -45,6 +47,12 @@ def image() -> Callable[..., NewInstance]:
         return NewInstance(**(fields | changes))
 
     return make
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """An empty spool."""
+    return Spool(tmp_path / "spool", NodeKey(bytes(range(32))))
 
 
 @pytest.fixture(scope="session")

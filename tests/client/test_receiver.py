@@ -9,8 +9,6 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,65 +18,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from dicom_files import dataset
+from modalities import HOME, KEY, PIXELS, VERIFICATION, image, names, sending
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     BasicTextSRStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
-    JPEGBaseline8Bit,
 )
-from pynetdicom import AE
-from pynetdicom.association import Association
 
 from medquorum.client.audit_log import AuditLog
-from medquorum.client.gate import Gate
-from medquorum.client.intake.drain import Draining, drain
 from medquorum.client.intake.receiver import Receiver
 from medquorum.client.intake.settings import IntakeSettings, IntakeSettingsError
-from medquorum.client.keys import NodeKey
 from medquorum.client.pixels import open_dicom
 from medquorum.client.spool import Spool
-from medquorum.client.store import Store
-
-KEY = NodeKey(bytes(range(32)))
-VERIFICATION = "1.2.840.10008.1.1"
-PIXELS = np.arange(600, dtype=np.uint16).reshape(20, 30)
-HOME = IntakeSettings(port=0, peers=("MODALITY@127.0.0.1",))
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool", KEY)
-
-
-@contextmanager
-def sending(
-    receiver: Receiver, title: str = "MODALITY", called: str = "MEDQUORUM", tls: ssl.SSLContext | None = None
-) -> Iterator[Association]:
-    entity = AE(title)
-    entity.add_requested_context(VERIFICATION)
-    entity.add_requested_context(DigitalXRayImageStorageForPresentation, [ExplicitVRLittleEndian, JPEGBaseline8Bit])
-    entity.add_requested_context(BasicTextSRStorage)
-    association = entity.associate(
-        "127.0.0.1", receiver.port, ae_title=called, tls_args=None if tls is None else (tls, "node")
-    )
-    try:
-        yield association
-    finally:
-        if association.is_established:
-            association.release()
-
-
-def image(number: int = 1, pixels: np.ndarray = PIXELS) -> Dataset:
-    made = dataset(pixels, number)
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
-    return made
-
-
-def names(spool_folder: Path) -> list[str]:
-    return sorted(path.suffix for path in spool_folder.iterdir())
 
 
 def wait_until(holds: object, seconds: float = 10.0) -> None:
@@ -298,9 +250,6 @@ def test_senders_at_the_same_time_do_not_mix(spool: Spool) -> None:
     assert all((one.pixel_array == int(str(one.SOPInstanceUID).rpartition(".")[2])).all() for one in found)
 
 
-# ---- TLS
-
-
 def certificates(folder: Path) -> tuple[Path, Path]:
     """A self-signed certificate for "node", and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -351,86 +300,3 @@ def test_a_certificate_that_is_none_is_one_clear_line(spool: Spool, tmp_path: Pa
     )
     with pytest.raises(IntakeSettingsError, match="certificate or key"):
         Receiver(spool, settings)
-
-
-# ---- from the spool into the store
-
-
-def test_what_waits_is_taken_in_once_whatever_interrupts(store: Store, gate: Gate, spool: Spool) -> None:
-    with Receiver(spool, HOME) as receiver, sending(receiver) as association:
-        for number in (1, 2):
-            assert association.send_c_store(image(number)).Status == 0
-    entries = spool.waiting()
-    contents = [spool.read(entry) for entry in entries]
-    assert (drain(store, spool, gate).imported, spool.waiting()) == (2, [])
-    for spooled in contents:  # as if the process had died after storing and before forgetting the entries
-        spool.put(spooled.source, spooled.content)
-    report = drain(store, spool, gate)
-    assert (report.imported, report.duplicates, store.count(), spool.waiting()) == (0, 2, 2, [])
-
-
-def test_a_damaged_entry_is_quarantined_and_the_others_go_on(
-    store: Store, gate: Gate, spool: Spool, tmp_path: Path
-) -> None:
-    first = spool.put("first", b"not DICOM at all")
-    path = tmp_path / "spool" / f"{first}.entry"
-    sealed = bytearray(path.read_bytes())
-    sealed[-1] ^= 1
-    path.write_bytes(sealed)
-    spool.put("second", b"not DICOM either")
-    report = drain(store, spool, gate)
-    assert {item.code for item in report.quarantined} == {"unreadable-file", "not-dicom"}
-    assert spool.waiting() == [] and names(tmp_path / "spool") == [".damaged"]
-
-
-def test_a_full_store_leaves_everything_in_the_spool(
-    store: Store, gate: Gate, spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from medquorum.client.errors import StoreError
-
-    with Receiver(spool, HOME) as receiver, sending(receiver) as association:
-        assert association.send_c_store(image()).Status == 0
-
-    def refuse(new: object) -> None:
-        raise StoreError("the disk is full")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(store, "add_many", refuse)
-        with pytest.raises(StoreError, match="full"):
-            drain(store, spool, gate)
-    assert len(spool.waiting()) == 1 and store.count() == 0
-    assert drain(store, spool, gate).imported == 1
-
-
-def test_an_unexpected_fault_does_not_end_the_draining(
-    store: Store, gate: Gate, spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spool.put("somewhere", b"not DICOM")
-    calls = [0]
-    settled = threading.Event()
-
-    def failing(waiting: Spool) -> list[str]:
-        calls[0] += 1
-        if calls[0] == 1:
-            raise RuntimeError("a fault of ours")
-        return Spool.waiting(waiting)
-
-    monkeypatch.setattr(spool, "waiting", lambda: failing(spool))
-    with Draining(store, spool, gate, lambda _: settled.set()):
-        assert settled.wait(20)
-    assert calls[0] > 1
-    assert [row.code for row in store.quarantined()] == ["not-dicom"]
-
-
-def test_a_process_without_the_store_waits_until_it_is_free(tmp_path: Path, gate: Gate, spool: Spool) -> None:
-    with Receiver(spool, HOME) as receiver, sending(receiver) as association:
-        assert association.send_c_store(image()).Status == 0
-    elsewhere = Store.create(tmp_path / "store", "hospital-a")
-    settled = threading.Event()
-    with Draining(lambda: Store.open(tmp_path / "store"), spool, gate, lambda _: settled.set()):
-        assert not settled.wait(1.5)
-        assert len(spool.waiting()) == 1
-        elsewhere.close()
-        assert settled.wait(20)
-    with Store.open(tmp_path / "store") as store:
-        assert store.count() == 1

@@ -173,11 +173,6 @@ def test_a_directory_that_is_none(store: Store, gate: Gate, tmp_path: Path) -> N
 # ---- the watched folder
 
 
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool", KEY)
-
-
 def test_files_are_taken_when_quiet_once_and_put_away(store: Store, gate: Gate, spool: Spool, tmp_path: Path) -> None:
     folder = tmp_path / "drop"
     (folder / "ward").mkdir(parents=True)
