@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 from dataclasses import replace
@@ -10,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from hospitals import make_release
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from medquorum.client.annotations import Box, Mask, Region
 from medquorum.client.deidentify.original import Original
-from medquorum.client.export.objects import Workshop
+from medquorum.client.export.objects import Made, What, Workshop
 from medquorum.client.export.results import Device, Person, Place, Result, Said
+from medquorum.client.export.structured_report import Signature
 from medquorum.client.store import InstanceRow
 from medquorum.models.checkpoint import Release
 from medquorum.task import Finding
@@ -47,6 +52,8 @@ ORIGINAL = Original(
     columns=COLUMNS,
 )
 WORKSHOP = Workshop("2.25.1234", "St. Anna", "0.1.0")
+SIGNATURE = Signature("Grace Hopper", "St. Anna", AT)
+LEFT, RIGHT = EFFUSION.of_sides(["L", "R"])
 
 
 def make_row(frames: int = 1, **changes: Any) -> InstanceRow:
@@ -82,6 +89,36 @@ def make_result(observer: Device | Person = READER, **changes: Any) -> Result:
         ),
     )
     return replace(plain, **changes)
+
+
+def sided_result(observer: Device | Person = READER, **changes: Any) -> Result:
+    """An effusion on the left in two places and none on the right, and a nodule with a box."""
+    plain = make_result(
+        observer,
+        said=(Said(LEFT, "present"), Said(RIGHT, "absent"), Said(NODULE, "present")),
+        places=(
+            Place(LEFT, Region("effusion_left", Box(1, 1, 4, 4), "drawn")),
+            Place(LEFT, Region("effusion_left", make_mask(), "drawn")),
+            Place(NODULE, Region("nodule", Box(2, 2, 9, 9), "drawn")),
+        ),
+    )
+    return replace(plain, **changes)
+
+
+def make_maps(findings: int = 2) -> NDArray[np.float32]:
+    """A heatmap of chances for each finding."""
+    return np.random.default_rng(3).random((findings, ROWS, COLUMNS)).astype(np.float32)
+
+
+def make_object(kind: What, result: Result, original: Original = ORIGINAL, **options: Any) -> Made | None:
+    """The object of a kind that says a result, with regions, and heatmaps of its findings."""
+    maps = make_maps(len(result.said)) if kind == "heatmaps" else None
+    return WORKSHOP.make(kind, result, original, **{"with_regions": True, "maps": maps} | options)
+
+
+def opened(made: Made) -> Dataset:
+    """An object as its receiver reads it."""
+    return pydicom.dcmread(io.BytesIO(made.data))
 
 
 def eager_release() -> Release:
