@@ -24,6 +24,17 @@ from .recipe import Recipe
 from .sampling import sample_images, sample_patients
 
 IMAGES_AT_ONCE = 64
+_MOST_AT_ONCE = 512
+_VALUES_AT_ONCE = 1 << 19
+
+
+def rows_at_once(values: int) -> int:
+    """How many rows of `values` >= 1 numbers each are worth one backward pass: 64, and of small ones up to 512.
+
+    A pass over 64 images of 32 x 32 pixels is mostly the calling of layers: 512 of them take half the time for each.
+    They fill less memory than 64 images of 96 x 96.
+    """
+    return max(IMAGES_AT_ONCE, min(_MOST_AT_ONCE, _VALUES_AT_ONCE // values))
 
 
 def train(

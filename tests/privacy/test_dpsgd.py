@@ -8,9 +8,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from medquorum.privacy.dpsgd import train
+from medquorum.privacy.dpsgd import rows_at_once, train
 from medquorum.privacy.errors import PlanError, UnaccountableError
 from medquorum.privacy.plan import PrivacyTerms, TrainingTerms
 from medquorum.privacy.randomness import SecureRandomness, SeededRandomness
@@ -121,6 +123,14 @@ def test_the_result_does_not_depend_on_how_many_images_are_worked_on_at_once() -
         results.append(problem.vector())
     assert np.allclose(results[0], results[1], atol=1e-6)
     assert np.allclose(results[0], results[2], atol=1e-6)
+
+
+@given(st.integers(1, 1 << 24))
+def test_more_small_images_than_large_ones_go_through_a_pass_and_never_more_than_a_bound(values: int) -> None:
+    rows = rows_at_once(values)
+    assert 64 <= rows <= 512
+    assert rows == 64 or rows * values <= 64 * 96**2
+    assert rows_at_once(32 * 32) == 512 > rows_at_once(64 * 64) > rows_at_once(96 * 96) == 64
 
 
 def test_momentum_and_fedprox_follow_the_private_gradient() -> None:
