@@ -11,6 +11,7 @@ lattice and with its share of the noise: uphill, undivided, and of no use by its
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 import numpy as np
@@ -85,6 +86,7 @@ class Workbench:
             return image_losses(output, targets, self._weights, self._plan.training.region_weight)
 
         self._module.train()
+        at_once = dpsgd.rows_at_once(math.prod(self._set.inputs.shape[1:]))
         with one_thread() if self._network.frozen else nullcontext():
             if self._plan.privacy.mode == "distributed":
                 recipe = self._plan.training.recipe
@@ -98,6 +100,7 @@ class Workbench:
                     source,
                     step=round - 1,
                     steps=self._plan.rounds,
+                    images_at_once=at_once,
                     checked=self._checked,
                 )
             else:
@@ -113,6 +116,7 @@ class Workbench:
                     start,
                     first_step=(round - 1) * self._plan.training.local_steps,
                     steps=self._plan.steps,
+                    images_at_once=at_once,
                     checked=self._checked,
                 )
         self._module.eval()
