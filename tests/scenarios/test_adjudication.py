@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import watched
+from desks import inside, saved, served, shown
 from dicom_files import dicom
 from hospitals import RIGHTS, make_release
 from numpy.random import default_rng
 from playwright.sync_api import Browser, Page, expect
 
 from medquorum.client.annotations import Annotation, Box, Region, State, new_id
-from medquorum.client.desk.serving import DeskServer
 from medquorum.client.node import Node
 from medquorum.client.propose import propose
 from medquorum.client.settling import LabelRule, Settled
@@ -57,33 +56,10 @@ def node(tmp_path: Path) -> Generator[Node, None, None]:
         yield made
 
 
-def served(node: Node, folder: Path, reader: str) -> DeskServer:
-    """The node's desk for one reader, from this process."""
-    folder.mkdir()
-    server = DeskServer(node.store, node.releases, folder, reader, 0)
-    server.prepare()
-    server.start()
-    return server
-
-
-def enter(browser: Browser, server: DeskServer) -> tuple[Page, list[str]]:
-    """A page inside, and what goes wrong on it."""
-    page = browser.new_context(locale="en-GB", viewport={"width": 1400, "height": 900}).new_page()
-    seen = watched(page)
-    page.goto(server.address())
-    page.wait_for_selector("body[data-ready]")
-    return page, seen
-
-
 def at_study(page: Page, number: int) -> None:
     """Wait until a study is on the screen with its image."""
     expect(page.locator("#patient")).to_have_text(f"P{number}")
-    expect(page.locator("#current canvas.image")).to_have_attribute("data-ready", "true")
-
-
-def saved(page: Page) -> None:
-    """Wait until the page says that everything is stored."""
-    expect(page.locator("#saved")).to_have_attribute("data-state", "saved")
+    shown(page)
 
 
 def colours(page: Page) -> list[tuple[int, int, int]]:
@@ -113,9 +89,12 @@ def violations(page: Page) -> list[str]:
 
 
 def test_a_lead_settles_by_one_key_each_and_a_reader_looks_again(node: Node, browser: Browser, tmp_path: Path) -> None:
-    lead, reader = served(node, tmp_path / "eve", "eve"), served(node, tmp_path / "anna", "anna")
-    try:
-        page, seen = enter(browser, lead)
+    with (
+        served(node, tmp_path / "eve", "eve") as lead,
+        served(node, tmp_path / "anna", "anna") as reader,
+        inside(browser, lead) as page,
+        inside(browser, reader) as other,
+    ):
         page.click("header a[href='/adjudication']")
         expect(page.locator("#rows tr")).to_have_count(3)
         assert "anna" not in page.locator("body").inner_text()
@@ -166,7 +145,6 @@ def test_a_lead_settles_by_one_key_each_and_a_reader_looks_again(node: Node, bro
         expect(page.locator("#count")).to_have_text("0 studies")
         page.select_option("#disputes", "adjudicated")
         expect(page.locator("#rows tr")).to_have_count(3)
-        assert seen == []
         standings = node.store.labels().standings()
         images = [row.id for row in node.store.instances()]
         settled = [standings[images[number], 0] for number in DISPUTED]
@@ -176,7 +154,6 @@ def test_a_lead_settles_by_one_key_each_and_a_reader_looks_again(node: Node, bro
         assert said[0].regions == node.store.history(images[0])[0].regions and said[0].actions <= 4
 
         # Who is no lead is told how one becomes one, and sees no link.
-        other, faults = enter(browser, reader)
         assert other.locator("header a[href='/adjudication']").is_hidden()
         other.goto(f"http://127.0.0.1:{reader.port}/adjudication")
         expect(other.locator("#message")).to_contain_text("--lead NAME")
@@ -197,7 +174,3 @@ def test_a_lead_settles_by_one_key_each_and_a_reader_looks_again(node: Node, bro
         expect(other.locator("#message")).to_contain_text("No study is left")
         saved(other)
         assert [how for _, how in node.store.labels().sent_back()] == ["confirmed"]
-        assert faults == []
-    finally:
-        lead.stop()
-        reader.stop()

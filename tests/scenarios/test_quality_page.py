@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import watched
+from desks import inside, served
 from hospitals import make_node, make_release
 from numpy.random import default_rng
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from medquorum.client.annotations import Annotation, Box, Proposal, Region, State, new_id
-from medquorum.client.desk.serving import DeskServer
 from medquorum.client.node import Node
 from medquorum.client.settling import LabelRule
 
@@ -54,24 +53,10 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Generator[Node, None, None
         yield made
 
 
-def opened(browser: Browser, node: Node, folder: Path) -> tuple[DeskServer, Page, list[str]]:
-    """The page, computed, and what goes wrong on it."""
-    folder.mkdir()
-    server = DeskServer(node.store, node.releases, folder, "eve", 0)
-    server.prepare()
-    server.start()
-    page = browser.new_context(locale="en-GB", viewport={"width": 1400, "height": 900}).new_page()
-    seen = watched(page)
-    page.goto(server.address())
-    page.wait_for_selector("body[data-ready]")
-    page.click("header a[href='/quality']")
-    page.wait_for_selector("body[data-computed=true]")
-    return server, page, seen
-
-
 def test_the_page_shows_the_figures_and_sends_a_label_back(node: Node, browser: Browser, tmp_path: Path) -> None:
-    server, page, seen = opened(browser, node, tmp_path / "eve")
-    try:
+    with served(node, tmp_path / "eve", "eve") as server, inside(browser, server) as page:
+        page.click("header a[href='/quality']")
+        page.wait_for_selector("body[data-computed=true]")
         expect(page.locator("#computed")).to_contain_text("Computed at")
         expect(page.locator("#agreement tbody tr").first).to_contain_text("Krippendorff")
         expect(page.locator("#by-reader tbody tr")).to_have_count(2)
@@ -118,6 +103,3 @@ def test_the_page_shows_the_figures_and_sends_a_label_back(node: Node, browser: 
         page.click("#compute")
         page.wait_for_selector("body[data-computed=true]")
         expect(first.locator("button")).to_have_text("Sent back")
-        assert seen == []
-    finally:
-        server.stop()

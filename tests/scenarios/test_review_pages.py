@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import watched
+from desks import EVERYTHING, canvas, inside, middle, served, shown
 from dicom_files import dicom
 from hospitals import RIGHTS, make_release
 from playwright.sync_api import Browser, Page, expect
@@ -52,50 +51,21 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Generator[Node, None, None
 
 
 @pytest.fixture(scope="module")
-def served(node: Node) -> Generator[DeskServer, None, None]:
-    """The node's desk, served from this process."""
-    server = DeskServer(node.store, node.releases, node.folder, "anna", 0)
-    server.prepare()
-    server.start()
-    yield server
-    server.stop()
+def desk(node: Node) -> Generator[DeskServer]:
+    with served(node, node.folder) as found:
+        yield found
 
 
 @pytest.fixture
-def page(browser: Browser, served: DeskServer) -> Generator[Page, None, None]:
-    """A page inside, on the worklist; nothing may go wrong on it and no request may leave its origin."""
-    context = browser.new_context(locale="en-GB", viewport={"width": 1200, "height": 800})
-    made = context.new_page()
-    seen = watched(made)
-    made.goto(served.address())
-    made.goto(f"http://127.0.0.1:{served.port}/?order=arrival&show=all")
-    made.wait_for_selector("body[data-ready]")
-    yield made
-    context.close()
-    assert seen == []
+def page(browser: Browser, desk: DeskServer) -> Generator[Page]:
+    with inside(browser, desk, EVERYTHING) as found:
+        yield found
 
 
 def open_study(page: Page, row: int) -> None:
     """Open the study of a row of the worklist and wait for its image."""
     page.locator("#rows a").nth(row).click()
-    expect(page.locator("#current canvas.image")).to_have_attribute("data-ready", "true", timeout=15_000)
-
-
-def canvas(page: Page) -> tuple[np.ndarray, float, int, int]:
-    """The red, green, blue and alpha of the image's canvas, its zoom, and the stored pixel in its left upper corner."""
-    page.wait_for_timeout(150)
-    width, height, data, zoom, x, y = page.evaluate(
-        """() => {
-          const canvas = document.querySelector("#current canvas.image");
-          const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-          let text = "";
-          for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
-          const view = ["zoom", "x", "y"].map((one) => Number(canvas.dataset[one]));
-          return [canvas.width, canvas.height, btoa(text), ...view];
-        }"""
-    )
-    found = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
-    return found, zoom, int(x), int(y)
+    shown(page)
 
 
 def shown_image(page: Page) -> np.ndarray:
@@ -141,9 +111,7 @@ def test_dragging_changes_the_window_and_the_right_button_pans(page: Page) -> No
     open_study(page, 0)
     page.keyboard.press("o")
     before = shown_image(page)
-    box = page.locator("#current canvas.over").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = middle(page)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 60, y - 40, steps=5)
@@ -293,15 +261,12 @@ def first_rows(page: Page) -> float:
 
 
 def test_fifty_thousand_studies_are_there_about_as_soon_as_three(
-    browser: Browser, node: Node, served: DeskServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, node: Node, desk: DeskServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = browser.new_page()
-    few.goto(served.address())
+    few.goto(desk.address())
     monkeypatch.setattr(type(node.store), "desk", lambda store: ManyStudies(store._vault))
-    server = DeskServer(node.store, node.releases, tmp_path, "anna", 0)
-    server.prepare()
-    server.start()
-    try:
+    with served(node, tmp_path) as server:
         page = browser.new_page()
         page.goto(server.address())
         page.wait_for_selector("body[data-ready]")
@@ -314,5 +279,3 @@ def test_fifty_thousand_studies_are_there_about_as_soon_as_three(
         expect(page.locator("#count")).to_contain_text(f"1 of {MANY}")
         page.close()
         few.close()
-    finally:
-        server.stop()

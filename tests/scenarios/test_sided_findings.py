@@ -7,12 +7,11 @@ from collections.abc import Generator
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsers import watched
+from desks import reading, shown
 from dicom_files import dicom
 from hospitals import RIGHTS, SIDED_TASK, make_release
 from playwright.sync_api import Browser, Page, expect
 
-from medquorum.client.desk.serving import DeskServer
 from medquorum.client.node import Node
 from medquorum.client.propose import propose
 from medquorum.client.store import NewInstance
@@ -39,24 +38,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Generator[Node, None, None
 
 
 @pytest.fixture
-def page(browser: Browser, node: Node) -> Generator[Page, None, None]:
-    """A page inside, on the film of both sides; nothing may go wrong on it."""
-    server = DeskServer(node.store, node.releases, node.folder, "anna", 0)
-    server.prepare()
-    server.start()
-    context = browser.new_context(locale="en-GB", viewport={"width": 1300, "height": 900})
-    made = context.new_page()
-    seen = watched(made)
-    made.goto(server.address())
-    made.goto(f"http://127.0.0.1:{server.port}/?order=arrival&show=all")
-    made.wait_for_selector("body[data-ready]")
-    expect(made.locator("#release")).to_contain_text("Pleural effusion, left; Pleural effusion, right; Nodule")
-    made.locator("#rows a").first.click()
-    expect(made.locator("#current canvas.image")).to_have_attribute("data-ready", "true", timeout=15_000)
-    yield made
-    context.close()
-    server.stop()
-    assert seen == []
+def page(browser: Browser, node: Node) -> Generator[Page]:
+    """On the film of both sides."""
+    with reading(browser, node) as found:
+        expect(found.locator("#release")).to_contain_text("Pleural effusion, left; Pleural effusion, right; Nodule")
+        found.locator("#rows a").first.click()
+        shown(found)
+        yield found
 
 
 def states(page: Page) -> dict[str, str]:
