@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..errors import MedquorumError
+from ..models.centring import require_centre
 from ..models.checkpoint import Release
 from ..models.errors import CheckpointError, UntrainableError, WeightsError
 from ..models.trainable import require_private
@@ -154,8 +155,8 @@ class Federation:
         self._policy.check(plan, release.card)
         self._require_rights(plan)
         self._require_affordable(plan)
-        network = release.network()
-        require_private(network.train().trainable())
+        require_centre(release.card.architecture, plan.training.recipe.centring)
+        require_private(release.network().train().trainable())
         self._releases.keep(release)
         self._store.freeze(plan.hash, datetime.now(UTC), lambda image: not why_not_applicable(plan.task, image))
         if not self._benches.training_records(plan):

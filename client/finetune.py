@@ -7,6 +7,10 @@ worth little after the others' updates, and a site that missed a round is then n
 A contribution is, in modes "local" and "none", nominal patients x (trained - start): where this site wants to go. In
 mode "distributed" it is the sum of its sampled patients' clipped gradients at `start`, in whole steps of the round's
 lattice and with its share of the noise: uphill, undivided, and of no use by itself (see privacy.distributed).
+
+In the first rounds of a plan that finds a centre, what is trained is the centre alone, and in the others all but the
+centre. The vector has both; in mode "distributed" the noise covers both too, and the coordinator drops what is
+noise alone.
 """
 
 from __future__ import annotations
@@ -17,15 +21,16 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..models.centring import Centring
 from ..models.checkpoint import Release
 from ..models.head import Output
 from ..models.loss import image_losses
-from ..models.parameters import from_vector, to_vector
+from ..models.parameters import from_vector, moving, to_vector
 from ..models.threads import one_thread
 from ..privacy import distributed, dpsgd, lattice
-from ..privacy.clipping import Checked
+from ..privacy.clipping import Checked, ClippedSum, ImageLosses
 from ..privacy.errors import AggregationError
 from ..privacy.plan import Plan
 from ..privacy.randomness import Randomness
@@ -74,7 +79,8 @@ class Workbench:
         privacy.distributed.contribution raise.
         """
         start = self.load(parameters)
-        nominal = self._plan.nominal(site)
+        if self._plan.finds_centre(round):
+            return self._find_centre(start, site, round, source)
         augmenting = self._plan.training.augmentation and not self._network.frozen
 
         def losses(rows: Tensor) -> Tensor:
@@ -86,45 +92,75 @@ class Workbench:
             return image_losses(output, targets, self._weights, self._plan.training.region_weight)
 
         self._module.train()
+        total = self._stepped(self._module, losses, site, round, source, self._checked)
+        self._module.eval()
+        return self._contribution(total, start, site, round, source)
+
+    def _find_centre(self, start: Tensor, site: str, round: int, source: Randomness) -> Vector:
+        centre = self._network.head.centre
+        assert centre is not None, "the plan was checked against the release"
+        centring = Centring(centre, self._release.tensors["head.centre.weight"])
+
+        def losses(rows: Tensor) -> Tensor:
+            return centring(self._set.inputs[rows].float())
+
+        total = self._stepped(centring, losses, site, round, source, Checked())
+        with torch.no_grad():
+            centre.weight.copy_(centring.centre.weight)
+        return self._contribution(total, start, site, round, source)
+
+    def _stepped(
+        self,
+        module: nn.Module,
+        losses: ImageLosses,
+        site: str,
+        round: int,
+        source: Randomness,
+        checked: Checked,
+    ) -> ClippedSum | None:
+        """The round's steps made on `module`; in mode "distributed" the sum of its step instead."""
+        nominal = self._plan.nominal(site)
         at_once = dpsgd.rows_at_once(math.prod(self._set.inputs.shape[1:]))
         with one_thread() if self._network.frozen else nullcontext():
             if self._plan.privacy.mode == "distributed":
-                recipe = self._plan.training.recipe
-                total = dpsgd.clipped_sum(
-                    self._module,
+                return dpsgd.clipped_sum(
+                    module,
                     losses,
                     self._set.patients,
                     nominal,
                     self._plan.privacy,
-                    recipe,
+                    self._plan.training.recipe,
                     source,
                     step=round - 1,
                     steps=self._plan.rounds,
                     images_at_once=at_once,
-                    checked=self._checked,
+                    checked=checked,
                 )
-            else:
-                total = None
-                dpsgd.train(
-                    self._module,
-                    losses,
-                    self._set.patients,
-                    nominal,
-                    self._plan.privacy,
-                    self._plan.training,
-                    source,
-                    start,
-                    first_step=(round - 1) * self._plan.training.local_steps,
-                    steps=self._plan.steps,
-                    images_at_once=at_once,
-                    checked=self._checked,
-                )
-        self._module.eval()
+            dpsgd.train(
+                module,
+                losses,
+                self._set.patients,
+                nominal,
+                self._plan.privacy,
+                self._plan.training_in(round),
+                source,
+                first_step=(round - 1) * self._plan.training.local_steps,
+                steps=self._plan.steps,
+                images_at_once=at_once,
+                checked=checked,
+            )
+        return None
+
+    def _contribution(
+        self, total: ClippedSum | None, start: Tensor, site: str, round: int, source: Randomness
+    ) -> Vector:
         if total is not None:
+            part = moving(self._module, self._plan.finds_centre(round)).numpy()
             unit = lattice.lattice(self._plan, self.length, round)
-            return distributed.contribution(total, lattice.limit(self._plan, site, round), unit, source)
+            limit = lattice.limit(self._plan, site, round)
+            return distributed.contribution(total.among(part), limit, unit, source)
         trained = to_vector(self._module).detach().to(torch.float64)
-        return nominal * (trained - start.to(torch.float64)).numpy()
+        return self._plan.nominal(site) * (trained - start.to(torch.float64)).numpy()
 
     def probabilities(self, parameters: bytes) -> NDArray[np.float64]:
         """The network's probabilities (N, F) for the records, at these parameters, uncalibrated."""

@@ -64,6 +64,7 @@ class Architecture:
     exclusive: one finding, and only one, is present in every image; bias: whether the head has one (see head for both).
     fine: for regions. A frozen backbone's maps lie on the grid of stride 8 in place of 16, layers coarser than 16 stay
     out, and what the network says of a place is brought to the image's own edges (see guided).
+    centred: a frozen backbone's features are seen from the cohort's mean (see centring).
     """
 
     backbone: Backbone
@@ -76,6 +77,7 @@ class Architecture:
     exclusive: bool = False
     bias: bool = True
     fine: bool = False
+    centred: bool = False
 
     def __post_init__(self) -> None:
         _require(self.backbone in _WEIGHTS_OF, f"backbone {self.backbone!r}", f"choose one of {tuple(_WEIGHTS_OF)}")
@@ -104,6 +106,11 @@ class Architecture:
             not self.fine or (self.frozen and self.trained_blocks == 0),
             "fine maps of a backbone that is trained",
             "set frozen and leave trained_blocks out, or leave fine out",
+        )
+        _require(
+            not self.centred or (self.frozen and self.trained_blocks == 0),
+            "a centre of features that are trained",
+            "set frozen and leave trained_blocks out, or leave centred out",
         )
         most = _TRAINABLE_BLOCKS[self.backbone]
         _require(
@@ -197,8 +204,9 @@ class ModelCard:
         for finding in plain["task"]["findings"]:
             if not finding["laterality"]:  # as in cards from before there were sides, so that they keep their hash
                 del finding["laterality"]
-        if not self.architecture.fine:  # likewise
-            del plain["architecture"]["fine"]
+        for name in ("fine", "centred"):  # likewise
+            if not plain["architecture"][name]:
+                del plain["architecture"][name]
         return json.dumps(
             {"format": FORMAT, **plain},
             sort_keys=True,
@@ -243,6 +251,7 @@ class ModelCard:
                     exclusive=architecture.flag("exclusive"),
                     bias=architecture.flag("bias"),
                     fine=architecture.flag("fine", False),
+                    centred=architecture.flag("centred", False),
                 ),
                 transform=InputTransform(transform.whole("size"), transform.number("mean"), transform.number("std")),
                 temperatures=card.numbers("temperatures"),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .card import Pooling
+from .centring import Centre
 
 
 class Output(NamedTuple):
@@ -32,6 +33,7 @@ class RegionHead(nn.Module):
     Even the one may go (bias): features of unit norm have much of it in their mean already, and clipping then leaves
     all of a gradient to what tells images apart.
 
+    centred: features are seen from a centre, at zero until a centring round has found it (see centring).
     exclusive: one finding, and only one, is present in every image. The pooled scores are then compared by a softmax,
     and a logit is the log odds of its share: its sigmoid is that share, so that all that reads logits reads these too.
     """
@@ -44,11 +46,13 @@ class RegionHead(nn.Module):
         sharpness: float,
         exclusive: bool = False,
         bias: bool = True,
+        centred: bool = False,
     ) -> None:
         super().__init__()
         self.pooling: Pooling = pooling
         self.sharpness = sharpness
         self.exclusive = exclusive
+        self.centre = Centre(channels) if centred else None
         self.map = nn.Conv2d(channels, findings, 1, bias=bias)
         self.attention = nn.Conv2d(channels, findings, 1) if pooling == "attention" else None
 
@@ -61,6 +65,8 @@ class RegionHead(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> Output:
+        if self.centre is not None:
+            features = self.centre.away_from(features)
         maps = self.map(features)
         flat = maps.flatten(2)
         if self.pooling == "mean":

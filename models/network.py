@@ -106,7 +106,13 @@ def skeleton(architecture: Architecture, findings: int, fixed_norms: bool = Fals
     else:
         channels = sum(backbone.tap_channels) if architecture.frozen else backbone.tap_channels[-1]
     head = RegionHead(
-        channels, findings, architecture.pooling, architecture.sharpness, architecture.exclusive, architecture.bias
+        channels,
+        findings,
+        architecture.pooling,
+        architecture.sharpness,
+        architecture.exclusive,
+        architecture.bias,
+        architecture.centred,
     )
     return FindingNet(backbone, head, architecture.frozen, architecture.trained_blocks, architecture.fine)
 

@@ -1,26 +1,32 @@
-"""Trainable parameters as one vector, the form in which updates are clipped, noised, masked and summed."""
+"""What a plan's rounds may move as one vector, the form in which updates are clipped, noised, masked and summed.
+
+That is every trainable parameter and, where features are centred, the centre; in the order of their sorted names. A
+round moves either the one or the other (see centring).
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from .centring import centres
 from .errors import ModelError
 
 
-def _trainable(module: nn.Module) -> list[nn.Parameter]:
-    return [parameter for _, parameter in sorted(module.named_parameters()) if parameter.requires_grad]
+def _movable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    centre = dict(centres(module))
+    return [pair for pair in sorted(module.named_parameters()) if pair[1].requires_grad or pair[0] in centre]
 
 
 def to_vector(module: nn.Module) -> Tensor:
-    """A copy of the trainable parameters, in the order of their sorted names: float32 (d,)."""
-    parts = [parameter.detach().reshape(-1).to(torch.float32) for parameter in _trainable(module)]
+    """A copy of the values that rounds may move: float32 (d,)."""
+    parts = [parameter.detach().reshape(-1).to(torch.float32) for _, parameter in _movable(module)]
     return torch.cat(parts) if parts else torch.empty(0)
 
 
 def from_vector(module: nn.Module, vector: Tensor) -> None:
-    """Writes `vector` (d,) back into the trainable parameters. ModelError when its length is not d."""
-    parameters = _trainable(module)
+    """Writes `vector` (d,) back into what rounds may move. ModelError when its length is not d."""
+    parameters = [parameter for _, parameter in _movable(module)]
     size = sum(parameter.numel() for parameter in parameters)
     if vector.ndim != 1 or vector.numel() != size:
         raise ModelError(
@@ -34,3 +40,10 @@ def from_vector(module: nn.Module, vector: Tensor) -> None:
             part = vector[place : place + parameter.numel()]
             parameter.copy_(part.view_as(parameter))
             place += parameter.numel()
+
+
+def moving(module: nn.Module, centring: bool) -> Tensor:
+    """Which values of the vector a round moves, a centring one or another: bool (d,)."""
+    centre = dict(centres(module))
+    parts = [torch.full((parameter.numel(),), (name in centre) == centring) for name, parameter in _movable(module)]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.bool)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from ..task import Task
@@ -258,6 +258,11 @@ class Plan:
         )
         _require(self.rounds >= 1, f"rounds is {self.rounds}", "plan at least one round")
         _require(
+            self.training.recipe.centring < self.rounds,
+            f"{self.training.recipe.centring} of {self.rounds} rounds find the centre, and none is left to train",
+            "plan more rounds, or fewer that find the centre",
+        )
+        _require(
             len(self.training.finding_weights) == len(self.task.findings),
             f"{len(self.training.finding_weights)} finding weights for {len(self.task.findings)} findings",
             "give one weight for each finding",
@@ -322,6 +327,31 @@ class Plan:
     def steps(self) -> int:
         """Optimiser steps that a site makes over the whole plan."""
         return self.rounds * self.training.local_steps
+
+    def finds_centre(self, round: int) -> bool:
+        """Whether `round` (from 1 on) finds the centre of the features, and does not train."""
+        return round <= self.training.recipe.centring
+
+    def training_in(self, round: int) -> TrainingTerms:
+        """The terms of `round` (from 1 on): the plan's own, but that rounds which find the centre are plain steps.
+
+        Their rates make the steps of all of them add up to one mean over patients, each of whom counts as their mean
+        feature brought to the clip, over the clip.
+        """
+        training = self.training
+        if not self.finds_centre(round):
+            return training
+        unit = 1.0 if self.privacy.mode == "none" else self.privacy.clip
+        return replace(
+            training,
+            strategy="fedavg",
+            learning_rate=1.0 / (training.recipe.centring * training.local_steps * unit),
+            momentum=0.0,
+            proximal=0.0,
+            server_learning_rate=1.0,
+            server_momentum=0.0,
+            recipe=replace(training.recipe, schedule="constant", corrected=False),
+        )
 
     def clip(self, step: int) -> float:
         """The bound on one patient's gradient norm at step 0, 1, ..., steps - 1 of the plan: privacy.clip or less."""

@@ -7,7 +7,7 @@ what was released; views and normalisation act on one patient's gradient before 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from .errors import PlanError
@@ -30,6 +30,8 @@ class Recipe:
     normalised: every patient's gradient g becomes clip x g / (|g| + 0.01) in place of being cut where it is longer
     than the clip (Bu et al. 2023, AUTO-S): there is no clip to tune against the size of gradients, and the bound that
     the noise is derived from is the same.
+    centring: in so many first rounds the centre of the model's features is found, as the mean over patients under the
+    clip and noise of any round; the later ones train (see models.centring).
     corrected: FedAdam's second moment without the variance that the noise put into it (Tang et al. 2023, DP-AdamBC).
     """
 
@@ -40,6 +42,7 @@ class Recipe:
     views: int = 1
     normalised: bool = False
     corrected: bool = False
+    centring: int = field(default=0, metadata={"default_omitted": True})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "averaging", float(self.averaging))
@@ -48,6 +51,8 @@ class Recipe:
             raise PlanError(f"averaging is {self.averaging}", where="plan.recipe", fix="choose it in [0, 1)")
         if self.views < 1:
             raise PlanError(f"views is {self.views}", where="plan.recipe", fix="take at least 1 view of each image")
+        if self.centring < 0:
+            raise PlanError(f"centring is {self.centring}", where="plan.recipe", fix="spend 0 rounds on it, or more")
         if not 0.0 < self.final_clip <= 1.0:
             raise PlanError(
                 f"final_clip is {self.final_clip}", where="plan.recipe", fix="choose the share left in (0, 1]"

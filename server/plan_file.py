@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..models import checkpoint
+from ..models.centring import require_centre
 from ..models.checkpoint import Release
 from ..privacy.plan import Plan, PlanSite
 from ..privacy.secure_aggregation.thresholds import threshold
@@ -35,6 +36,7 @@ def load_plan(file: Path, consortium: str) -> tuple[Plan, Release]:
     start.done()
     root.done()
     with root.checked("plan"):
+        require_centre(release.card.architecture, terms.recipe.centring)
         privacy = terms.privacy([site.patients for site in sites])
         plan = terms.plan(
             consortium=consortium, name=name, task=task, release=release, sites=sites, privacy=privacy, seed=seed

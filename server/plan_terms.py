@@ -195,10 +195,10 @@ def read_model(table: Table) -> ModelTerms:
     sharpness = table.number("sharpness", 4.0)
     trained_blocks = table.whole("trained_blocks", 0)
     exclusive, bias = table.flag("exclusive", False), table.flag("bias", True)
-    fine = table.flag("fine", False)
+    fine, centred = table.flag("fine", False), table.flag("centred", False)
     with table.checked("backbone"):
         architecture = Architecture(
-            backbone, weights, frozen, width, pooling, sharpness, trained_blocks, exclusive, bias, fine
+            backbone, weights, frozen, width, pooling, sharpness, trained_blocks, exclusive, bias, fine, centred
         )
     size = table.whole("size", 192)
     mean, std = table.number("mean", 0.0 if pretrained else 0.5), table.number("std", 1.0 if pretrained else 0.25)
@@ -294,6 +294,7 @@ def _read_recipe(table: Table) -> Recipe:
             views=table.whole("views", PLAIN.views, low=1, high=64),
             normalised=table.flag("normalised", PLAIN.normalised),
             corrected=table.flag("corrected", PLAIN.corrected),
+            centring=table.whole("centring", PLAIN.centring),
         )
     table.done()
     return recipe

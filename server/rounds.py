@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..models.card import TrainingRecord
 from ..models.checkpoint import Release
-from ..models.parameters import from_vector, to_vector
+from ..models.parameters import from_vector, moving, to_vector
 from ..privacy import evaluation
 from ..privacy.aggregation import Opened, Purpose
 from .aggregation import CoordinatorSide, Gathering
@@ -63,6 +63,7 @@ class Rounds:
         self._watch = watch
         self._release = folder.starting_release()
         self._cohort = Cohort(courier, folder.plan, self._release, folder.settings, watch, trust)
+        self._network = self._release.network().trainable()
         self._strategy: Strategy = strategy_for(folder.plan.training)
         self._started = time.monotonic()
         self._refused_once: set[str] = set()
@@ -99,7 +100,7 @@ class Rounds:
         return Outcome(final, state.before, state.rounds, self._cohort.missing, state.traffic, state.seconds, verdict)
 
     def _first_checkpoint(self) -> Checkpoint:
-        parameters = to_vector(self._release.network().trainable()).detach().cpu().numpy().astype("<f4")
+        parameters = to_vector(self._network).detach().cpu().numpy().astype("<f4")
         return Checkpoint(self._plan.hash, parameters.tobytes(), (), None, (), (), 0.0)
 
     def _is_finished(self, state: Checkpoint) -> bool:
@@ -110,10 +111,15 @@ class Rounds:
         begun, traffic = time.monotonic(), self._courier.traffic
         number = len(state.rounds) + 1
         update = self._update(number, state.parameters)
-        mean = mean_update(self._plan, update.opened, number)
+        # A round moves the centre or the rest, and of the other the opened sum holds noise at most.
+        centring = self._plan.finds_centre(number)
+        part = moving(self._network, centring).numpy()
+        strategy = strategy_for(self._plan.training_in(number)) if centring else self._strategy
+        mean = mean_update(self._plan, update.opened, number).where(part)
         before = np.frombuffer(state.parameters, dtype="<f4").astype(np.float64)
         # Rounded to float32 at once: the model that is kept is bit for bit the one that every site is sent.
-        after = self._strategy.step(before, mean).astype("<f4")
+        after = before.astype("<f4")
+        after[part] = strategy.step(before[part], mean).astype("<f4")
         if not np.isfinite(after).all():
             raise RunError(
                 "the model left the range of 32-bit floats",
@@ -145,11 +151,11 @@ class Rounds:
         return state
 
     def _averaged(self, state: Checkpoint, model: NDArray[np.float64]) -> bytes:
-        past = self._plan.training.recipe.averaging
-        if past == 0.0:
+        recipe, number = self._plan.training.recipe, len(state.rounds)
+        if recipe.averaging == 0.0 or self._plan.finds_centre(number):
             return b""
         mean = np.frombuffer(state.average, dtype="<f8") if state.average else None
-        return running_mean(mean, model, past, len(state.rounds)).astype("<f8").tobytes()
+        return running_mean(mean, model, recipe.averaging, number - recipe.centring).astype("<f8").tobytes()
 
     def _update(self, number: int, parameters: bytes) -> _Update:
         """Attempt the round until its sum opens, or the settings' patience is at an end."""

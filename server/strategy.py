@@ -6,7 +6,7 @@ Only the opened sum ever gets here, so a strategy is post-processing: it costs n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +27,10 @@ class MeanUpdate:
 
     values: Vector
     noise_variance: float = 0.0
+
+    def where(self, part: NDArray[np.bool_]) -> MeanUpdate:
+        """Of the values (d,) those that `part` (d,) names."""
+        return replace(self, values=self.values[part])
 
 
 class Strategy(Protocol):
@@ -135,7 +139,8 @@ def mean_update(plan: Plan, opened: Opened, round: int) -> MeanUpdate:
     The schedule's rate is the coordinator's to apply there; in the other modes the sites did.
     """
     if plan.privacy.mode == "distributed":
-        rate = plan.training.learning_rate * plan.training.recipe.rate(round - 1, plan.rounds)
+        training = plan.training_in(round)
+        rate = training.learning_rate * training.recipe.rate(round - 1, plan.rounds)
         gradient = mean_gradient(plan, opened.total, opened.survivors, round)
         noise = gradient_variance(plan, opened.total.size, opened.survivors, round)
         return MeanUpdate(-rate * gradient, rate**2 * noise)
@@ -147,7 +152,7 @@ def _local_variance(plan: Plan, survivors: tuple[str, ...], round: int) -> float
     """The variance that the sites' own noise puts into each value of the sum, by their steps' rates and momentum."""
     if plan.privacy.mode == "none":
         return 0.0
-    training, privacy = plan.training, plan.privacy
+    training, privacy = plan.training_in(round), plan.privacy
     steps = training.local_steps
     first = (round - 1) * steps
     rates = [training.learning_rate * training.recipe.rate(first + step, plan.steps) for step in range(steps)]

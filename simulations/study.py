@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
 
+from ..models.centring import require_centre
 from ..privacy.plan import Mode
 from ..server.plan_terms import ModelTerms, PlanTerms, read_findings, read_model, read_plan
 from ..task import Finding, Task
@@ -103,6 +104,8 @@ def read_study(root: Table, file: Path, seed: int | None = None) -> Study:
     )
     about.done()
     root.done()
+    with root.checked("plan"):
+        require_centre(study.model.architecture, study.plan.recipe.centring)
     if isinstance(study.data, TableData):
         if study.sites.partition == "column" and not study.data.site:
             raise root.fault("data.columns.site", "the partition is by a column that is not named", 'add site = "..."')

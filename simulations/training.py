@@ -139,6 +139,10 @@ def train_pooled(
         start += len(one.patients)
     net = release.network()
     module = net.trainable().train()
+    if net.head.centre is not None:
+        means = [inputs[torch.from_numpy(rows)].float().mean(dim=(0, 2, 3)) for rows in rows_of]
+        with torch.no_grad():
+            net.head.centre.weight.copy_(torch.stack(means).mean(dim=0))
     weights = torch.tensor(plan.training.finding_weights, dtype=torch.float32)
     optimiser = torch.optim.Adam(
         [parameter for parameter in module.parameters() if parameter.requires_grad],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +42,14 @@ class ClippedSum:
         """The parts in one vector (d,) float64, made anew: the form that noise is added in."""
         # From numpy, which asks for large pages: for millions of values a third of torch's time to write them.
         return np.concatenate(self.parts, dtype=np.float64)
+
+    def among(self, part: NDArray[np.bool_]) -> ClippedSum:
+        """The same sum in a longer vector, where `part` (d,) is set; zero elsewhere, whoever is added or removed."""
+        if part.all():
+            return self
+        whole = np.zeros(part.size)
+        whole[part] = self.total
+        return replace(self, parts=(whole,))
 
 
 @dataclass(frozen=True, slots=True)
