@@ -8,7 +8,7 @@ the units contribute. Held to one side, what is left is the error of the arithme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,13 +27,7 @@ class Noting(TorchFunctionMode):
         super().__init__()
         self.sides: list[Tensor] = []
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = dict(kwargs or {})
         if func in _POOL:
             values, places = F.max_pool2d(*args, **options | {"return_indices": True})
@@ -52,13 +46,7 @@ class Holding(TorchFunctionMode):
         super().__init__()
         self._sides = iter([side[row : row + 1] for side in sides])
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _RELU:
             return args[0] * next(self._sides)
         if func in _POOL:
