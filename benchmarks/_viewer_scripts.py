@@ -1,4 +1,4 @@
-"""What benchmarks/viewer.py runs inside the page: the probe, the plain way of drawing, and how the canvas is read."""
+"""What benchmarks/viewer.py runs inside the page: the probe and the plain way of drawing."""
 
 from __future__ import annotations
 
@@ -65,14 +65,6 @@ async () => {
 }
 """
 NO_NAIVE = "() => { document.querySelector('#naive')?.remove(); window.probe.shown = null; }"
-
-CANVAS = """() => {
-  const canvas = document.querySelector("#current canvas.image");
-  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let text = "";
-  for (let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
-  return [canvas.width, canvas.height, btoa(text), ...["zoom", "x", "y"].map((one) => Number(canvas.dataset[one]))];
-}"""
 
 SIZE = """() => {
   const {width, height} = document.querySelector("#current canvas.image");

@@ -6,7 +6,6 @@ encrypts each file and syncs it, and its folder, to disk before it answers; stor
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import signal
@@ -19,10 +18,11 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
 import numpy as np
 from _harness import Cell, compare, main, say
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from dicom_files import dicom
 
 NOTES = (
     "C-STORE: whole time of one storescu process that sends the folder over one association, receivers running already",
@@ -33,32 +33,37 @@ NOTES = (
 
 def image(number: int, side: int) -> bytes:
     """A radiograph of side x side pixels, 16 bits, with a header of some 40 elements."""
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number + 1}"
-    made.StudyInstanceUID, made.SeriesInstanceUID = f"2.25.9{number // 4}", f"2.25.8{number // 2}"
-    made.PatientID, made.PatientName, made.IssuerOfPatientID = f"P{number // 4}", f"Doe^Jane{number // 4}", "HOSPITAL"
-    made.PatientBirthDate, made.PatientSex, made.PatientAge = "19700101", "F", "054Y"
-    made.AccessionNumber, made.StudyID = f"A{number}", f"S{number}"
-    made.ReferringPhysicianName, made.InstitutionName = "Who^Doctor", "St. Anna"
-    made.Manufacturer, made.ManufacturerModelName, made.DeviceSerialNumber = "Maker", "Model", "123456"
-    for kind in ("Study", "Series", "Content", "Acquisition"):
-        setattr(made, f"{kind}Date", "20240131")
-        setattr(made, f"{kind}Time", "101530")
-    made.Modality, made.BodyPartExamined, made.ViewPosition = "DX", "CHEST", "PA"
-    made.StudyDescription, made.SeriesDescription, made.ProtocolName = "Chest PA", "Chest", "Chest adult"
-    made.SeriesNumber, made.InstanceNumber, made.KVP, made.ExposureTime = "1", str(number), "120", "8"
-    made.ImagerPixelSpacing, made.WindowCenter, made.WindowWidth = [0.14, 0.14], "2048", "4096"
-    made.Rows = made.Columns = side
-    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
-    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
-    generator = np.random.default_rng(number)
-    made.PixelData = generator.integers(0, 4096, (side, side), np.uint16).astype("<u2").tobytes()
-    written = io.BytesIO()
-    made.save_as(written, enforce_file_format=True)
-    return written.getvalue()
+    pixels = np.random.default_rng(number).integers(0, 4096, (side, side), np.uint16)
+    patient = number // 4
+    elements = {
+        "StudyInstanceUID": f"2.25.9{patient}",
+        "SeriesInstanceUID": f"2.25.8{number // 2}",
+        "PatientID": f"P{patient}",
+        "PatientName": f"Doe^Jane{patient}",
+        "PatientBirthDate": "19700101",
+        "PatientSex": "F",
+        "PatientAge": "054Y",
+        "AccessionNumber": f"A{number}",
+        "StudyID": f"S{number}",
+        "ReferringPhysicianName": "Who^Doctor",
+        "InstitutionName": "St. Anna",
+        "Manufacturer": "Maker",
+        "ManufacturerModelName": "Model",
+        "DeviceSerialNumber": "123456",
+        **{f"{kind}Date": "20240131" for kind in ("Study", "Series", "Content", "Acquisition")},
+        **{f"{kind}Time": "101530" for kind in ("Study", "Series", "Content", "Acquisition")},
+        "StudyDescription": "Chest PA",
+        "SeriesDescription": "Chest",
+        "ProtocolName": "Chest adult",
+        "SeriesNumber": "1",
+        "InstanceNumber": str(number),
+        "KVP": "120",
+        "ExposureTime": "8",
+        "ImagerPixelSpacing": [0.14, 0.14],
+        "WindowCenter": "2048",
+        "WindowWidth": "4096",
+    }
+    return dicom(pixels, number, BitsStored=12, HighBit=11, **elements)
 
 
 def files(folder: Path, count: int, side: int) -> Path:

@@ -9,7 +9,6 @@ otherwise generated ones, and the case says which.
 from __future__ import annotations
 
 import csv
-import io
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,19 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from _harness import Cell, compare, cores, main, say
+from _subjects import dicom_of_12_bits, radiograph, release
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from medquorum.client.gate import InProcess
 from medquorum.client.inputs import Inputs
 from medquorum.client.intake import Table, import_dicom, import_table
 from medquorum.client.propose import propose
 from medquorum.client.store import Store
-from medquorum.models.card import Architecture, InputTransform, ModelCard
 from medquorum.models.checkpoint import Release
-from medquorum.models.network import build
-from medquorum.task import Finding, Task
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "cxr_pediatric"
 BATCH = 32
@@ -48,14 +43,6 @@ NOTES = (
 )
 
 
-def release(size: int) -> Release:
-    """The small CNN, untrained: its speed does not depend on what it has learnt."""
-    task = Task((Finding("pneumonia", "SCT", "233604007", "Pneumonia"),), "DX")
-    architecture = Architecture("small", "random", False, 32, "lse", 4.0)
-    card = ModelCard(task, architecture, InputTransform(size, 0.5, 0.25), (1.0,))
-    return Release.of(build(architecture, 1, seed=7), card)
-
-
 def real_images(store: Store, count: int, folder: Path) -> str:
     """Import the first `count` images of the paediatric set; returns what they are."""
     with (REAL / "labels.csv").open(newline="") as handle:
@@ -69,19 +56,12 @@ def real_images(store: Store, count: int, folder: Path) -> str:
     return "real paediatric radiographs, JPEG 224 px"
 
 
-def generated_image(generator: np.random.Generator, side: int) -> np.ndarray:
-    """A smooth random field of 12 bits (side, side) with a little noise: decodes and compresses like a radiograph."""
-    coarse = Image.fromarray(generator.random((12, 12), dtype=np.float32))
-    field = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
-    return np.clip(field * 3500 + generator.normal(250, 20, (side, side)), 0, 4095).astype(np.uint16)
-
-
 def generated_pngs(store: Store, count: int, folder: Path) -> str:
     """Import `count` generated PNG files; returns what they are."""
     generator = np.random.default_rng(7)
     lines = ["file,patient"]
     for number in range(count):
-        picture = Image.fromarray((generated_image(generator, 224) >> 4).astype(np.uint8))
+        picture = Image.fromarray((radiograph(generator, 224) >> 4).astype(np.uint8))
         picture.save(folder / f"{number}.png")
         lines.append(f"{number}.png,P{number // 2}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
@@ -92,29 +72,13 @@ def generated_pngs(store: Store, count: int, folder: Path) -> str:
 def generated_dicom(store: Store, count: int, folder: Path) -> str:
     """Import `count` generated full-size DX files; returns what they are."""
     generator = np.random.default_rng(7)
-    pixels = generated_image(generator, 2048)
+    pixels = radiograph(generator, 2048)
     for number in range(count):
-        (folder / f"{number}.dcm").write_bytes(_dicom(np.roll(pixels, 16 * number, axis=1), number))
+        shifted = np.roll(pixels, 16 * number, axis=1)
+        more = {"PatientID": f"P{number // 2}", "WindowCenter": "2048", "WindowWidth": "4096"}
+        (folder / f"{number}.dcm").write_bytes(dicom_of_12_bits(shifted, number, **more))
     import_dicom(store, folder, InProcess())
     return "generated DICOM, 2048 x 2048 at 12 bits"
-
-
-def _dicom(pixels: np.ndarray, number: int) -> bytes:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number + 1}"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"2.25.9{number}", f"2.25.8{number}"
-    dataset.PatientID, dataset.Modality = f"P{number // 2}", "DX"
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-    dataset.WindowCenter, dataset.WindowWidth = "2048", "4096"
-    dataset.PixelData = pixels.astype("<u2").tobytes()
-    written = io.BytesIO()
-    dataset.save_as(written, enforce_file_format=True)
-    return written.getvalue()
 
 
 def measure(quick: bool) -> Sequence[Cell]:

@@ -7,7 +7,6 @@ memory and runs the network alone. Small files and full-size radiographs, one ca
 
 from __future__ import annotations
 
-import io
 import statistics
 import tempfile
 import time
@@ -19,9 +18,7 @@ import grpc
 import numpy as np
 import torch
 from _harness import Cell, cores, main, say
-from PIL import Image as Picture
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from _subjects import dicom_of_12_bits, radiograph, release
 
 from medquorum.client.gate import Gate
 from medquorum.client.node import Node
@@ -30,11 +27,7 @@ from medquorum.client.realtime.proposals_pb2 import Image, Proposal
 from medquorum.client.realtime.service import METHOD, Service, allow
 from medquorum.client.realtime.serving import serving
 from medquorum.client.releases import Releases
-from medquorum.models.card import Architecture, InputTransform, ModelCard
-from medquorum.models.checkpoint import Release
-from medquorum.models.network import build
 from medquorum.privacy.certificates import Issued
-from medquorum.task import Finding, Task
 
 SIZE = 224
 NOTES = (
@@ -43,35 +36,9 @@ NOTES = (
 )
 
 
-def release() -> Release:
-    """The small CNN, untrained: its speed does not depend on what it has learnt."""
-    task = Task((Finding("pneumonia", "SCT", "233604007", "Pneumonia"),), "DX")
-    architecture = Architecture("small", "random", False, 32, "lse", 4.0)
-    return Release.of(
-        build(architecture, 1, seed=7), ModelCard(task, architecture, InputTransform(SIZE, 0.5, 0.25), (1.0,))
-    )
-
-
-def radiograph(side: int) -> bytes:
+def dicom_file(side: int) -> bytes:
     """A generated DX file of side x side pixels at 12 bits."""
-    generator = np.random.default_rng(7)
-    coarse = Picture.fromarray(generator.random((12, 12), dtype=np.float32))
-    field = np.asarray(coarse.resize((side, side), Picture.Resampling.BICUBIC))
-    pixels = np.clip(field * 3500 + generator.normal(250, 20, (side, side)), 0, 4095).astype(np.uint16)
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
-    made.StudyInstanceUID, made.SeriesInstanceUID = "2.25.2", "2.25.3"
-    made.PatientID, made.Modality = "P1", "DX"
-    made.Rows, made.Columns = pixels.shape
-    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
-    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
-    made.PixelData = pixels.astype("<u2").tobytes()
-    written = io.BytesIO()
-    made.save_as(written, enforce_file_format=True)
-    return written.getvalue()
+    return dicom_of_12_bits(radiograph(np.random.default_rng(7), side), 1)
 
 
 class Viewer:
@@ -95,7 +62,7 @@ class Viewer:
 
 def bare(times: int) -> list[float]:
     """Milliseconds of single forward passes."""
-    network, image = release().network(), torch.rand(1, 1, SIZE, SIZE)
+    network, image = release(SIZE).network(), torch.rand(1, 1, SIZE, SIZE)
     took: list[float] = []
     with torch.inference_mode():
         for _ in range(times + 5):
@@ -132,7 +99,7 @@ def measure(quick: bool) -> Sequence[Cell]:
     with tempfile.TemporaryDirectory() as scratch, Gate() as gate:
         folder = Path(scratch) / "node"
         Node.create(folder, "benchmark").close()
-        Releases(folder / "releases").adopt(release())
+        Releases(folder / "releases").adopt(release(SIZE))
         with serving(folder, gate, lender(folder / "store"), "127.0.0.1:0", ()) as service:
             return _measured(folder, service, times, rounds)
 
@@ -142,13 +109,13 @@ def _measured(folder: Path, service: Service, times: int, rounds: int) -> list[C
     viewer = Viewer(service.port, issued)
     found: list[Cell] = []
     for side in (256, 2048):
-        content = radiograph(side)
+        content = dicom_file(side)
         what = f"{side} x {side} at 12 bits ({len(content) / 1e6:.1f} MB), small CNN at {SIZE} px"
         found += cells(
             f"{what}, one caller", lambda n, sent=content: [viewer.ask(sent) for _ in range(n)], times, rounds
         )
     callers = [Viewer(service.port, issued) for _ in range(50)]
-    content = radiograph(256)
+    content = dicom_file(256)
 
     def together(times: int) -> list[float]:
         with ThreadPoolExecutor(len(callers)) as pool:

@@ -9,30 +9,30 @@ differs.
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import numpy as np
 from _harness import Cell, main, say
-from _viewer_scripts import CANVAS, NAIVE, NO_NAIVE, PROBE, SIZE, WATCH
+from _viewer_scripts import NAIVE, NO_NAIVE, PROBE, SIZE, WATCH
+from desks import ManyStudies, canvas, middle, served
+from dicom_files import dicom
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from medquorum.client.desk.frames import read_frame, window_table
 from medquorum.client.desk.serving import DeskServer
 from medquorum.client.node import Node
-from medquorum.client.store import InstanceRow, NewInstance
-from medquorum.client.store.desk import Changes, DeskRow, DeskView
+from medquorum.client.store import NewInstance
 from medquorum.errors import MedquorumError
 
 ROWS, COLUMNS = 2500, 2000
@@ -51,23 +51,6 @@ def radiograph(number: int) -> NDArray[np.uint16]:
     draw = np.random.default_rng(number)
     coarse = draw.random((26, 21)).repeat(100, axis=0).repeat(100, axis=1)[:ROWS, :COLUMNS]
     return (coarse * 60_000 + draw.integers(0, 5_000, (ROWS, COLUMNS))).astype(np.uint16)
-
-
-def dicom(pixels: NDArray[np.uint16], number: int) -> bytes:
-    """The image as a DX file."""
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number}"
-    made.Modality, made.SamplesPerPixel, made.PhotometricInterpretation = "DX", 1, "MONOCHROME2"
-    made.Rows, made.Columns = pixels.shape
-    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 16, 15, 0
-    made.WindowCenter, made.WindowWidth = "32000", "60000"
-    made.PixelData = pixels.astype("<u2").tobytes()
-    written = io.BytesIO()
-    made.save_as(written, enforce_file_format=True)
-    return written.getvalue()
 
 
 def browser_time() -> float:
@@ -91,9 +74,7 @@ def browser_time() -> float:
 def dragged(page: Page, moves: int) -> tuple[list[float], list[float], list[float]]:
     """Milliseconds between frames, and of scripts in each, while the pointer is dragged over the image; and what the
     browser's processes together took of the processors for a frame."""
-    box = page.locator("#current .canvases").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = middle(page)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 10, y + 10, steps=4)
@@ -113,23 +94,19 @@ def check(page: Page, content: bytes) -> int:
     """Compare the canvas at 1:1 with numpy's; how many pixels of the image were seen."""
     page.keyboard.press("o")
     page.wait_for_timeout(200)
-    box = page.locator("#current .canvases").bounding_box()
-    assert box is not None
     seen = 0
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = middle(page)
     page.mouse.move(x, y)
     page.mouse.down()
     frame = read_frame(content, "dicom", 0)
     places = frame.stored.astype(np.int32) - frame.low
     for step in (1, 2, 3):
         page.mouse.move(x + 37 * step, y - 23 * step, steps=3)
-        page.wait_for_timeout(200)
         # The drag in the page's own arithmetic: see gestures in viewer.js.
         speed = 60_000 / 400
         center, width = 32_000 - 23 * step * speed, 60_000 + 37 * step * speed
-        columns, rows, data, zoom, left, top = page.evaluate(CANVAS)
-        found = np.frombuffer(base64.b64decode(data), np.uint8).reshape(rows, columns, 4)
-        left, top = int(left), int(top)
+        found, zoom, left, top = canvas(page)
+        rows, columns = found.shape[:2]
         wide = slice(max(0, left), min(COLUMNS, left + columns)), slice(max(0, top), min(ROWS, top + rows))
         expected = window_table(frame, center, width)[places[wide[1], wide[0]]]
         shown = found[max(0, -top) :, max(0, -left) :][: expected.shape[0], : expected.shape[1], 0]
@@ -189,46 +166,6 @@ def next_study(page: Page, key: str) -> float:
     return page.evaluate("() => window.waited")
 
 
-class ManyStudies(DeskView):
-    """Fifty thousand studies that are in no store: what the list costs is the list's own."""
-
-    many = 50_000
-
-    def images(self, after: int = 0) -> list[DeskRow]:
-        """Rows as a store would give them."""
-        grid = ROWS, COLUMNS, 1, "dicom"
-        return [
-            DeskRow(
-                InstanceRow(f"{n:032x}", f"p{n}", f"1.{n}", "DX", "CHEST", "PA", "", *grid, f"{n}.dcm", n % 10 == 0),  # pyright: ignore[reportArgumentType]
-                f"s{n}",
-                "20260101",
-                n,
-                f"r{n}",
-            )
-            for n in range(after + 1, self.many + 1)
-        ]
-
-    def identities(self, wanted: Sequence[str]) -> dict[str, str]:
-        """A name for each."""
-        return {patient: f"Patient {patient}" for patient in wanted}
-
-    def changes(self, after: int = 0) -> Changes:
-        """One event, long ago."""
-        return Changes(1, False, (), ())
-
-
-@contextmanager
-def served(node: Node, folder: Path) -> Generator[DeskServer, None, None]:
-    """The node's desk in a thread of this process."""
-    server = DeskServer(node.store, node.releases, folder, "benchmark", 0)
-    server.prepare()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
 def opened(browser: Browser, server: DeskServer, path: str) -> Page:
     """A page inside."""
     page = browser.new_page(viewport=SCREEN, locale="en-GB")  # pyright: ignore[reportArgumentType]
@@ -261,7 +198,10 @@ def measure(quick: bool) -> Sequence[Cell]:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as open_ones:
         folder = Path(scratch) / "node"
         node = open_ones.enter_context(Node.create(folder, "benchmark", held_out_share=0.0))
-        contents = [dicom(radiograph(number), number) for number in range(1, studies + 1)]
+        contents = [
+            dicom(radiograph(number), number, WindowCenter="32000", WindowWidth="60000")
+            for number in range(1, studies + 1)
+        ]
         for number, content in enumerate(contents, 1):
             uids = f"2.26.{number}", f"2.27.{number}", f"2.25.{number}"
             place = "", ROWS, COLUMNS, 1, f"202601{number:02}", f"{number}.dcm", "dicom", content
@@ -270,7 +210,7 @@ def measure(quick: bool) -> Sequence[Cell]:
         arguments = ["--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         open_ones.callback(browser.close)
-        server = open_ones.enter_context(served(node, folder))
+        server = open_ones.enter_context(served(node, folder, "benchmark"))
         page = opened(browser, server, "/?order=arrival&show=all")
         return [
             *_viewing(page, contents[0], moves, rounds),
@@ -315,7 +255,7 @@ def _listing(browser: Browser, node: Node, page: Page, folder: Path, rounds: int
     type(node.store).desk = lambda store: ManyStudies(store._vault)  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
     try:
         began = time.perf_counter()
-        with served(node, folder) as server:
+        with served(node, folder, "benchmark") as server:
             say(f"{ManyStudies.many:,} studies in memory after {time.perf_counter() - began:.1f} s")
             many = opened(browser, server, "/?order=arrival&show=all")
             page.goto(f"{page.url.partition('/study')[0]}/?order=arrival&show=all")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from medquorum.client.desk.serving import DeskServer
 from medquorum.client.node import Node
+from medquorum.client.store import InstanceRow
+from medquorum.client.store.desk import Changes, DeskRow, DeskView
 
 EVERYTHING = "/?order=arrival&show=all"
 
@@ -52,6 +54,35 @@ def reading(browser: Browser, node: Node) -> Generator[Page]:
     """A page of a reader called anna, on the worklist with every study in it."""
     with served(node, node.folder) as server, inside(browser, server, EVERYTHING) as page:
         yield page
+
+
+class ManyStudies(DeskView):
+    """Fifty thousand studies that are in no store: what the list costs is the list's own."""
+
+    many = 50_000
+
+    def images(self, after: int = 0) -> list[DeskRow]:
+        """Rows as a store would give them."""
+        return [
+            DeskRow(
+                InstanceRow(
+                    f"{n:032x}", f"p{n}", f"1.{n}", "DX", "CHEST", "PA", "", 9, 9, 1, "png", f"{n}.png", n % 10 == 0
+                ),
+                f"s{n}",
+                "20260101",
+                n,
+                f"r{n}",
+            )
+            for n in range(after + 1, self.many + 1)
+        ]
+
+    def identities(self, wanted: Sequence[str]) -> dict[str, str]:
+        """A name for each."""
+        return {patient: f"Patient {patient}" for patient in wanted}
+
+    def changes(self, after: int = 0) -> Changes:
+        """One event, long ago."""
+        return Changes(1, False, (), ())
 
 
 def shown(page: Page, which: str = "#current") -> None:

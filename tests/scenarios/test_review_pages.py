@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from desks import EVERYTHING, canvas, inside, middle, served, shown
+from desks import EVERYTHING, ManyStudies, canvas, inside, middle, served, shown
 from dicom_files import dicom
 from hospitals import RIGHTS, make_release
 from playwright.sync_api import Browser, Page, expect
@@ -17,12 +17,10 @@ from medquorum.client.desk.frames import read_frame, window_table
 from medquorum.client.desk.serving import DeskServer
 from medquorum.client.node import Node
 from medquorum.client.propose import propose
-from medquorum.client.store import InstanceRow, NewInstance
-from medquorum.client.store.desk import Changes, DeskRow, DeskView
+from medquorum.client.store import NewInstance
 
 pytestmark = pytest.mark.slow
 
-MANY = 50_000
 ROWS, COLUMNS = 300, 240
 PIXELS = np.random.default_rng(5).integers(-800, 3000, (ROWS, COLUMNS)).astype(np.int16)
 PADDED = np.where(PIXELS < -700, -800, PIXELS).astype(np.int16)
@@ -223,33 +221,6 @@ def test_what_a_closed_window_left_is_sent_by_the_one_still_open(page: Page) -> 
     expect(page.locator("#saved")).to_have_attribute("data-state", "saved")
 
 
-class ManyStudies(DeskView):
-    """Fifty thousand studies that are in no store: what the list costs is the list's own."""
-
-    def images(self, after: int = 0) -> list[DeskRow]:
-        """Rows as a store would give them."""
-        return [
-            DeskRow(
-                InstanceRow(
-                    f"{n:032x}", f"p{n}", f"1.{n}", "DX", "CHEST", "PA", "", 9, 9, 1, "png", f"{n}.png", n % 10 == 0
-                ),
-                f"s{n}",
-                "20260101",
-                n,
-                f"r{n}",
-            )
-            for n in range(after + 1, MANY + 1)
-        ]
-
-    def identities(self, wanted: Sequence[str]) -> dict[str, str]:
-        """A name for each."""
-        return {patient: f"Patient {patient}" for patient in wanted}
-
-    def changes(self, after: int = 0) -> Changes:
-        """One event, long ago."""
-        return Changes(1, False, (), ())
-
-
 def first_rows(page: Page) -> float:
     """Milliseconds from asking for the worklist anew until its rows are there; the least of five."""
     times: list[float] = []
@@ -276,6 +247,6 @@ def test_fifty_thousand_studies_are_there_about_as_soon_as_three(
         page.keyboard.press("End")
         expect(page.locator("#rows tr[aria-current]")).to_be_visible()
         page.fill("#find", "p49999")
-        expect(page.locator("#count")).to_contain_text(f"1 of {MANY}")
+        expect(page.locator("#count")).to_contain_text(f"1 of {ManyStudies.many}")
         page.close()
         few.close()
