@@ -51,6 +51,8 @@ class Workbench:
         self._release = release
         self._network = release.network()
         self._module = self._network.trainable()
+        centre = self._network.head.centre
+        self._origin = None if centre is None else centre.weight.detach().clone()
         self._set = rows
         self._weights = torch.tensor(plan.training.finding_weights, dtype=torch.float32)
         self._checked = Checked()
@@ -98,8 +100,8 @@ class Workbench:
 
     def _find_centre(self, start: Tensor, site: str, round: int, source: Randomness) -> Vector:
         centre = self._network.head.centre
-        assert centre is not None, "the plan was checked against the release"
-        centring = Centring(centre, self._release.tensors["head.centre.weight"])
+        assert centre is not None and self._origin is not None, "the plan was checked against the release"
+        centring = Centring(centre, self._origin)
 
         def losses(rows: Tensor) -> Tensor:
             return centring(self._set.inputs[rows].float())

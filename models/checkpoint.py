@@ -25,6 +25,7 @@ from .card import ModelCard
 from .efficientnet_lite import EfficientNetLite0
 from .errors import CardError, CheckpointError
 from .network import FindingNet, has_fixed_norms, skeleton
+from .parameters import movable
 
 CARD, TENSORS, HASH = "card.json", "tensors.safetensors", "release.sha256"
 _INTACT = "take the release again from where it came from"
@@ -136,8 +137,8 @@ def _stored(net: FindingNet) -> dict[str, Tensor]:
     tensors = net.state_dict()
     if not isinstance(net.backbone, EfficientNetLite0):
         return tensors
-    trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
-    return {name: tensor for name, tensor in tensors.items() if name in trained}
+    moved = movable(net)
+    return {name: tensor for name, tensor in tensors.items() if name in moved}
 
 
 def _check(card: ModelCard, tensors: Mapping[str, Tensor]) -> None:

@@ -13,20 +13,21 @@ from .centring import centres
 from .errors import ModelError
 
 
-def _movable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def movable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """What rounds may move, by sorted names."""
     centre = dict(centres(module))
-    return [pair for pair in sorted(module.named_parameters()) if pair[1].requires_grad or pair[0] in centre]
+    return {name: one for name, one in sorted(module.named_parameters()) if one.requires_grad or name in centre}
 
 
 def to_vector(module: nn.Module) -> Tensor:
     """A copy of the values that rounds may move: float32 (d,)."""
-    parts = [parameter.detach().reshape(-1).to(torch.float32) for _, parameter in _movable(module)]
+    parts = [parameter.detach().reshape(-1).to(torch.float32) for parameter in movable(module).values()]
     return torch.cat(parts) if parts else torch.empty(0)
 
 
 def from_vector(module: nn.Module, vector: Tensor) -> None:
     """Writes `vector` (d,) back into what rounds may move. ModelError when its length is not d."""
-    parameters = [parameter for _, parameter in _movable(module)]
+    parameters = movable(module).values()
     size = sum(parameter.numel() for parameter in parameters)
     if vector.ndim != 1 or vector.numel() != size:
         raise ModelError(
@@ -45,5 +46,7 @@ def from_vector(module: nn.Module, vector: Tensor) -> None:
 def moving(module: nn.Module, centring: bool) -> Tensor:
     """Which values of the vector a round moves, a centring one or another: bool (d,)."""
     centre = dict(centres(module))
-    parts = [torch.full((parameter.numel(),), (name in centre) == centring) for name, parameter in _movable(module)]
+    parts = [
+        torch.full((parameter.numel(),), (name in centre) == centring) for name, parameter in movable(module).items()
+    ]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from medquorum.models.network import build
 from medquorum.models.parameters import from_vector, moving, to_vector
 from medquorum.models.trainable import require_private
 
+from .conftest import needs_packaged_weights
 from .test_card import CARD
 
 
@@ -64,17 +66,21 @@ def test_the_gradient_is_how_far_the_mean_feature_lies_from_where_the_plan_began
             centring.centre.weight -= gradient  # the next step's gradient is the same
 
 
-def test_a_release_keeps_its_centre(tmp_path: Path) -> None:
-    start = build(Architecture("small", "random", False, 8, "mean", 4.0), 1, 5)
-    file = tmp_path / "weights.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in start.backbone.state_dict().items()}, file)
-    architecture = Architecture("small", "file", True, 8, "mean", 4.0, centred=True)
+@pytest.mark.parametrize("backbone", ["small", pytest.param("efficientnet_lite0", marks=needs_packaged_weights)])
+def test_a_release_keeps_its_centre(tmp_path: Path, backbone: Literal["small", "efficientnet_lite0"]) -> None:
+    file: Path | None = None
+    if backbone == "small":
+        start = build(Architecture("small", "random", False, 8, "mean", 4.0), 1, 5)
+        file = tmp_path / "weights.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in start.backbone.state_dict().items()}, file)
+    weights = "packaged" if file is None else "file"
+    architecture = Architecture(backbone, weights, True, 8, "mean", 4.0, centred=True)
     network = build(architecture, len(CARD.task.findings), 1, file)
     assert network.head.centre is not None
     assert not network.head.centre.weight.any() and not network.head.centre.weight.requires_grad
     with torch.no_grad():
         network.head.centre.weight.normal_()
-    release = Release.of(network, replace(CARD, architecture=architecture))
+    release = Release.from_bytes(*Release.of(network, replace(CARD, architecture=architecture)).to_bytes())
     again = release.network().head.centre
     assert again is not None
     assert torch.equal(again.weight, network.head.centre.weight)
