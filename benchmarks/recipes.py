@@ -156,13 +156,24 @@ def head_changes(study: Study, quick: bool) -> list[Change]:
         Change("twice the steps", plan={"rounds": 2 * study.plan.rounds}),
         Change("features not standardised", patched=lambda: patch.object(multiscale, "_standardise", _as_they_are)),
         Change("head pre-trained on phantoms", study={"pretraining": PHANTOMS}),
+        Change("features not seen from the cohort's mean", **_uncentred(study)),
+        Change("the mean found in one round in place of two", recipe={"centring": 1}),
         # Far more parameters share the clip, and the noise on each is the same: only a small rate keeps their norm.
         Change(
             "last block of the backbone trained too, a fortieth of the rate",
-            architecture={"trained_blocks": 1},
+            architecture={"trained_blocks": 1, "centred": False},
+            recipe={"centring": 0},
             plan={"learning_rate": rate / 40},
         ),
     ]
+
+
+def _uncentred(study: Study) -> dict[str, dict[str, Any]]:
+    return {
+        "architecture": {"centred": False},
+        "recipe": {"centring": 0},
+        "plan": {"rounds": study.plan.rounds - study.plan.recipe.centring},
+    }
 
 
 def network_changes(study: Study, quick: bool) -> list[Change]:
