@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 
 if TYPE_CHECKING:
     from ..accepting import Standing
@@ -27,7 +27,7 @@ def accept_unseen(
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="Take back everything that was accepted unseen, and stop accepting.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say which proposals may be accepted unseen, by what readers said of patients whose proposals were hidden.
 

@@ -8,12 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 
 audit = typer.Typer(help="Read and check the audit log.", no_args_is_help=True)
 node.add_typer(audit, name="audit")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 
 
 @audit.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 
 if TYPE_CHECKING:
     from ..export.destination import Destination
@@ -35,9 +35,7 @@ def export(
         str, typer.Option(metavar="NAME/ORGANISATION", help="Who is accountable for the readers' reports (VERIFIED).")
     ] = "",
     again: Annotated[bool, typer.Option("--again", help="Send what the PACS is known to have as well.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export readings and proposals: to the PACS they came from, to a folder, or as tables for researchers.
 

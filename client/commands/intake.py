@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 from ..service_log import log_to_standard_error
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 quarantine = typer.Typer(help="Files that were not taken in, and why.", no_args_is_help=True)
 node.add_typer(quarantine, name="quarantine")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 Item = Annotated[str, typer.Argument(help="The item's number, as `quarantine list` shows it, or its first digits.")]
 
 
@@ -36,7 +35,7 @@ Item = Annotated[str, typer.Argument(help="The item's number, as `quarantine lis
 def import_path(
     path: Annotated[Path, typer.Argument(help="A folder, a DICOMDIR, a ZIP file, or one DICOM file.")],
     folder: Folder,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take in DICOM files. Every file ends stored, known already, or in quarantine with a reason."""
     from ..errors import StoreBusyError
@@ -109,7 +108,7 @@ def pull_studies(
     study: Annotated[str, typer.Option(help="A study instance UID.")] = "",
     date: Annotated[str, typer.Option(help="A day or days: 20240131, or 20240101-20240131.")] = "",
     modality: Annotated[str, typer.Option(help="Only studies with this modality, such as DX.")] = "",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask the PACS that intake.toml names for studies (DICOMweb), and take their images in."""
     from ..errors import StoreBusyError
@@ -162,7 +161,7 @@ def receive(folder: Folder) -> None:
 
 
 @quarantine.command("list")
-def list_quarantined(folder: Folder, as_json: Json = False) -> None:
+def list_quarantined(folder: Folder, as_json: AsJson = False) -> None:
     """List what was not taken in, oldest first."""
     from ..store import Store
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import NodeError
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -129,9 +129,7 @@ def verify_erasure(
     folder: Annotated[
         Path | None, typer.Option("--folder", help="The node that wrote it, to check it against its store.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check an erasure certificate: its signature, and with --folder that the patient is gone and nothing came back."""
     from ...privacy.identity import fingerprint

@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import NodeError
-from ..network.commands import Folder, node
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
+from ..network.commands import AsJson, Folder, node
 
 
 @node.command("label-rule")

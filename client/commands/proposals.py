@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 
 
 @node.command()
@@ -50,9 +50,7 @@ def adopt(
 @node.command("propose")
 def propose_all(
     folder: Folder,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Propose for what is stored and the current release has not looked at; medquorum node run does so by itself."""
     from ..propose import propose

@@ -8,16 +8,14 @@ from typing import Annotated
 
 import typer
 
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 
 
 @node.command()
 def quality(
     folder: Folder,
     worst: Annotated[int, typer.Option(min=0, help="How many suspected labels to list.")] = 20,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say how far readers agree with each other and with the model, which labels are suspected, and what has drifted.
 
@@ -67,9 +65,7 @@ def send_back(
     to: Annotated[str, typer.Option(help="The reader who is to look again (default: anybody).")] = "",
     why: Annotated[str, typer.Option(help="suspect, disagreement or other; readers are not told.")] = "other",
     frame: Annotated[int, typer.Option(min=0, help="Which frame of the image, from 0.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask for an image to be looked at again, or list what was sent back and what became of it.
 

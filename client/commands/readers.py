@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..accounts.roles import Role
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 
 if TYPE_CHECKING:
     from ..accounts.administration import Administration
@@ -35,9 +35,7 @@ def add(name: Name, folder: Folder, role: InRole = "reader") -> None:
 @reader.command("list")
 def listed(
     folder: Folder,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the accounts with their roles and open sessions."""
     with _accounts(folder) as accounts:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 
 if TYPE_CHECKING:
     from ..policy import Policy
@@ -19,8 +19,6 @@ policy = typer.Typer(help="Show the policy in force, or check an edited one.", i
 service = typer.Typer(help="Keep the node running by systemd.", no_args_is_help=True)
 node.add_typer(policy, name="policy")
 node.add_typer(service, name="service")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 
 
 @node.command()

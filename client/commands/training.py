@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..network.commands import Folder, node
+from ..network.commands import AsJson, Folder, node
 
 
 @node.command("training-rule")
@@ -29,7 +29,7 @@ def training_rule(
         int | None,
         typer.Option(help="Leave out what arrived in the last so many days, so that readers have time; 0: nothing."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Set or show which patients take part in plans; the node joins none before all of these are read or set aside.
 

@@ -29,6 +29,7 @@ ReviewOidc = Annotated[
     Path | None, typer.Option(help="Settings of the hospital's identity provider (TOML), instead of passwords.")
 ]
 Folder = Annotated[Path, typer.Option("--folder", help="The node's folder.", envvar="MEDQUORUM_NODE")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")]
 
 
 @node.command()
@@ -127,9 +128,7 @@ def roster(folder: Folder) -> None:
 @node.command()
 def budget(
     folder: Folder,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, and nothing else, on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what this site's privacy ledger has spent, and how many rounds are still affordable."""
     import json
