@@ -7,7 +7,6 @@ its first message leaves: a node refuses numbers it has seen, and a resumed run 
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from ..privacy.errors import WireError
 from ..privacy.plan import Plan
 from .atomic import replace_file
 from .errors import BusyError, RunError
+from .holding import hold, is_held
 from .outcome import Evaluation, RoundLog, SiteBytes
 from .strategy import Vector
 
@@ -141,26 +141,16 @@ class RunFolder:
     @staticmethod
     def is_held(folder: Path) -> bool:
         """Whether a process is carrying out the run in `folder` at this moment."""
-        path = folder / "lock"
-        if not path.exists():
-            return False
-        with path.open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return True
-        return False
+        return is_held(folder / "lock")
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Open a prepared run and hold it; RunError when it is none, BusyError when another process holds it."""
         if not (folder / "plan.cbor").is_file():
             raise RunError("not a prepared run", where=str(folder), fix="prepare it with a plan and a release first")
-        lock = (folder / "lock").open("ab")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as held:
-            lock.close()
+            lock = hold(folder / "lock")
+        except BlockingIOError as held:
             raise BusyError(
                 "another process is carrying out this run", where=str(folder), fix="wait for it, or stop it"
             ) from held

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -21,6 +18,7 @@ from ..data import collect
 from ..errors import StudyError, StudyRefusedError
 from ..outcome import model_of, versions
 from ..progress import Progress, silent, stage_of
+from ..resumable.folder import alone
 from ..study import Study
 from ..training import starting_release
 from . import course
@@ -58,12 +56,8 @@ def run_days(study: Study, data: Path | None, out: Path, seeds: int, progress: P
     started = time.monotonic()
     _require_share(study)
     out.mkdir(parents=True, exist_ok=True)
-    with _held(out):
-        shutil.rmtree(out / "work", ignore_errors=True)
-        try:
-            courses, manifest = _all(study, data, out, seeds, progress)
-        finally:
-            shutil.rmtree(out / "work", ignore_errors=True)
+    with alone(out, "these loops"):
+        courses, manifest = _all(study, data, out, seeds, progress)
     return Days(study, tuple(courses), model_of(study), manifest, time.monotonic() - started)
 
 
@@ -114,19 +108,6 @@ def _all(
                 course.save(found, out / LOOPS)
             courses.append(found)
     return courses, manifest
-
-
-@contextmanager
-def _held(out: Path) -> Generator[None]:
-    """Hold the folder against a second process, so that no loop is run by both."""
-    with (out / "lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StudyRefusedError(
-                "another process is running these loops", where=str(out), fix="wait for it, or stop it"
-            ) from None
-        yield
 
 
 def _manifest(study: Study, content: str, out: Path) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import platform
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from ...server.atomic import replace_file
+from ...server.holding import hold
 from ..errors import StudyError, StudyRefusedError
 from ..outcome import versions
 
@@ -29,13 +29,21 @@ def held(out: Path, kind: str) -> Generator[None]:
         raise StudyRefusedError(
             f"the folder holds something else than a {kind}", where=str(out), fix="choose another --out"
         )
-    with (out / "lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StudyRefusedError(
-                f"another process is running this {kind}", where=str(out), fix="wait for it, or stop it"
-            ) from None
+    with alone(out, f"this {kind}"):
+        yield
+
+
+@contextmanager
+def alone(out: Path, what: str) -> Generator[None]:
+    """Hold the folder against a second process, and clear out/work, where half-done things lie, before and after.
+    StudyRefusedError when it is held."""
+    try:
+        lock = hold(out / "lock")
+    except BlockingIOError:
+        raise StudyRefusedError(
+            f"another process is running {what}", where=str(out), fix="wait for it, or stop it"
+        ) from None
+    with lock:
         shutil.rmtree(out / "work", ignore_errors=True)
         try:
             yield
