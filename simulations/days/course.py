@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import reduce
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -35,6 +36,11 @@ class Work:
     def error(self) -> float | None:
         """The share of stated findings that are wrong."""
         return self.wrong / self.known if self.known else None
+
+
+def total(works: Iterable[Work]) -> Work:
+    """All of them together."""
+    return reduce(Work.plus, works, Work())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...models.acceptance import Acceptance, accept_unseen, cases_needed
 from ..compare.folds import Rows
-from .course import Finish, Work
+from .course import Finish, Work, total
 from .desk import Desk, Shown
 from .terms import DaysTerms
 
@@ -43,10 +43,10 @@ def finishes(desks: Sequence[Desk], shown: Sequence[Shown | None], terms: DaysTe
     ]
     waiting = sum(len(rest.rows) for rest in rests)
     done = [
-        ("hand", _sum([*(desk.by_hand for desk in desks), *(trial[1] for rest in rests for trial in rest.trials)])),
-        ("commoner", _sum([*(desk.common for desk in desks), *(trial[2] for rest in rests for trial in rest.trials)])),
-        ("commoner unseen", _sum([_commoner_unseen(desk) for desk in desks])),
-        ("shown", _sum([*(desk.work for desk in desks), *(trial[0] for rest in rests for trial in rest.trials)])),
+        ("hand", total([*(desk.by_hand for desk in desks), *(trial[1] for rest in rests for trial in rest.trials)])),
+        ("commoner", total([*(desk.common for desk in desks), *(trial[2] for rest in rests for trial in rest.trials)])),
+        ("commoner unseen", total([_commoner_unseen(desk) for desk in desks])),
+        ("shown", total([*(desk.work for desk in desks), *(trial[0] for rest in rests for trial in rest.trials)])),
     ]
     found = [Finish(how, None, work, waiting, 0, 0, 0, len(desks), 0, 0, 0) for how, work in done]
     for precision in terms.precisions:
@@ -89,14 +89,14 @@ def _agrees(present: NDArray[np.bool_], said: NDArray[np.float64]) -> NDArray[np
 
 
 def _finish(how: str, precision: float, rests: Sequence[_Rest], accepted: Sequence[Acceptance]) -> Finish:
-    work = _sum([rest.desk.work for rest in rests])
+    work = total([rest.desk.work for rest in rests])
     unseen = right = able = 0
     for rest, one in zip(rests, accepted, strict=True):
         taken = np.zeros(len(rest.rows), np.bool_)
         if rest.shown is not None and one.threshold is not None:
             taken = rest.shown.sure(rest.rows) >= one.threshold
             able += 1
-        work = work.plus(_sum([trial[0] for trial, gone in zip(rest.trials, taken.tolist(), strict=True) if not gone]))
+        work = work.plus(total([trial[0] for trial, gone in zip(rest.trials, taken.tolist(), strict=True) if not gone]))
         if rest.shown is not None:
             rows = rest.rows[taken]
             present, truth = rest.shown.present(rows), rest.desk.fold.truth[rows]
@@ -129,10 +129,3 @@ def _commoner_unseen(desk: Desk) -> Work:
     known = ~np.isnan(truth)
     wrong = known & ((truth == 1.0) != np.array(desk.commoner))
     return Work(len(rows), 0.0, 0.0, int(wrong.sum()), int(known.sum()))
-
-
-def _sum(works: Sequence[Work]) -> Work:
-    total = Work()
-    for work in works:
-        total = total.plus(work)
-    return total

@@ -12,7 +12,7 @@ from ...models.calibration import fit_temperature, probabilities
 from ...models.checkpoint import Release
 from ..compare.folds import Fold
 from ..scoring import mean_auroc, run_model
-from .course import TRAINED, Course, Day, Work
+from .course import TRAINED, Course, Day, total
 from .desk import Desk, Shown
 from .finish import finishes
 from .nights import Nights, training_share
@@ -53,9 +53,9 @@ def run_loop(fold: Fold, terms: DaysTerms, order: Order, folder: Path, advance: 
             days.append(
                 Day(
                     day=day,
-                    work=_sum([desk.work for desk in desks]),
-                    by_hand=_sum([desk.by_hand for desk in desks]),
-                    commoner=_sum([desk.common for desk in desks]),
+                    work=total([desk.work for desk in desks]),
+                    by_hand=total([desk.by_hand for desk in desks]),
+                    commoner=total([desk.common for desk in desks]),
                     studies=sum(desk.studies for desk in desks),
                     trained_on=sum(int(desk.entered.sum()) for desk in desks),
                     most_read=max(desk.studies - earlier for desk, earlier in zip(desks, before, strict=True)),
@@ -118,10 +118,3 @@ def _shown(desk: Desk, release: Release, logits: NDArray[np.float64], maps: NDAr
         known = rows[~np.isnan(desk.labels[rows, finding])]
         temperatures.append(fit_temperature(logits[known, finding], desk.labels[known, finding]))
     return Shown(release.hash.hex(), _chances(logits, temperatures), maps)
-
-
-def _sum(works: Sequence[Work]) -> Work:
-    total = Work()
-    for work in works:
-        total = total.plus(work)
-    return total
