@@ -1,10 +1,11 @@
 """What one update gives away: gradients of one patient, inverted, bare, with privacy, and masked.
 
 Head: the gradient of a linear head for one patient is a multiple of the patient's mean feature, and the bias's gradient
-is the multiple. Image: gradient matching (Zhu, Liu and Han 2019) on a network of sigmoids and one dense layer, which is
-what the attack was published for; on the product's own small backbone it did not find the image in our trials, which
-is no protection to count on. Both updates are production's own steps, made from one patient alone, which is the worst
-case. The image is a phantom: no page of this audit shows a real patient.
+is the multiple; without a bias the feature is known but for its length and its sign, which is the label's. Image:
+gradient matching (Zhu, Liu and Han 2019) on a network of sigmoids and one dense layer, which is what the attack was
+published for; on the product's own small backbone it did not find the image in our trials, which is no protection to
+count on. Both updates are production's own steps, made from one patient alone, which is the worst case. The image is a
+phantom: no page of this audit shows a real patient.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ...client.finetune import Workbench
 from ...client.training_set import TrainingSet
 from ...models.card import InputTransform
 from ...models.checkpoint import Release
-from ...models.parameters import to_vector
+from ...models.parameters import movable, to_vector
 from ...models.threads import one_thread
 from ...models.transform import prepare
 from ...privacy import dpsgd
@@ -116,9 +117,7 @@ def _features(
         local = replace(private, privacy=replace(private.privacy, mode="local", colluding=0))
         found.append(("private", _update(local, release, one, seed)))
     found.append(("masked", masked(bare)))
-    return tuple(
-        Recovered(how, _cosine(_head_feature(release, update), truth), _chance(truth.size)) for how, update in found
-    )
+    return tuple(Recovered(how, _likeness(release, update, truth), _chance(truth.size)) for how, update in found)
 
 
 def _update(plan: Plan, release: Release, rows: TrainingSet, seed: int) -> Vector:
@@ -127,14 +126,20 @@ def _update(plan: Plan, release: Release, rows: TrainingSet, seed: int) -> Vecto
     return bench.update(start, plan.sites[0].name, 1, SeededRandomness(seed, "one update"))
 
 
-def _head_feature(release: Release, update: Vector) -> Vector:
-    """The map's weight over its bias, of the finding whose bias moved the most (C,)."""
-    named = sorted(release.network().trainable().named_parameters())
-    sizes = [parameter.numel() for _, parameter in named]
-    parts = {name: part for (name, _), part in zip(named, np.split(update, np.cumsum(sizes)[:-1]), strict=True)}
-    bias, weight = parts["map.bias"], parts["map.weight"]
+def _likeness(release: Release, update: Vector, truth: Vector) -> float:
+    """The cosine between the true mean feature (C,) and what an update of the head gives of it.
+
+    That is the map's weight over its bias, of the finding whose bias moved the most; without a bias the longest weight,
+    of either sign.
+    """
+    named = movable(release.network().trainable())
+    sizes = [parameter.numel() for parameter in named.values()]
+    parts = dict(zip(named, np.split(update, np.cumsum(sizes)[:-1]), strict=True))
+    weights, bias = parts["map.weight"].reshape(-1, truth.size), parts.get("map.bias")
+    if bias is None:
+        return abs(_cosine(weights[int(np.linalg.norm(weights, axis=1).argmax())], truth))
     finding = int(np.abs(bias).argmax())
-    return weight.reshape(bias.size, -1)[finding] / bias[finding]
+    return _cosine(weights[finding] / bias[finding], truth)
 
 
 def _cosine(one: Vector, other: Vector) -> float:

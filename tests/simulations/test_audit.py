@@ -31,12 +31,12 @@ CHANNELS = 8
 TASK = Task((Finding("nodule", "SCT", "427359005", "Nodule"),), "CR", "", "")
 
 
-def head_release():
+def head_release(bias=True, centred=False):
     """A release whose small backbone is frozen: a head on 8 channels."""
-    architecture = Architecture("small", "file", True, CHANNELS, "mean", 4.0)
+    architecture = Architecture("small", "file", True, CHANNELS, "mean", 4.0, bias=bias, centred=centred)
     torch.manual_seed(1)
     backbone = SmallBackbone(CHANNELS)
-    net = FindingNet(backbone, RegionHead(CHANNELS, 1, "mean", 4.0), True)
+    net = FindingNet(backbone, RegionHead(CHANNELS, 1, "mean", 4.0, bias=bias, centred=centred), True)
     return Release.of(net, ModelCard(TASK, architecture, InputTransform(32, 0.0, 1.0), (1.0,)))
 
 
@@ -78,14 +78,15 @@ def plan_for(release, mode="local", multiplier=1.0, rate=1.0):
     )
 
 
-def measured(mode="local", draws=1500, multiplier=1.0):
-    release = head_release()
+def measured(mode="local", draws=1500, multiplier=1.0, **head):
+    release = head_release(**head)
     return mechanism.measure(plan_for(release, mode, multiplier), release, rows(), draws, 7, lambda _: None)
 
 
+@pytest.mark.parametrize("head", [{}, {"bias": False, "centred": True}], ids=["bias", "centred"])
 @pytest.mark.parametrize("mode", ["local", "distributed"])
-def test_the_real_step_stands(mode):
-    found = measured(mode)
+def test_the_real_step_stands(mode, head):
+    found = measured(mode, **head)
     assert not found.refuted
     assert found.reach > 10.0  # the crafted patient's gradient is far longer than the clip
     assert found.shift == pytest.approx(0.999, abs=1e-4)
@@ -144,9 +145,9 @@ def test_a_step_without_its_noise_is_flagged(monkeypatch):
     assert found.refuted and found.apart > 0.5
 
 
-@pytest.fixture(scope="module")
-def inverted():
-    release = head_release()
+@pytest.fixture(scope="module", params=[(True, False), (False, True)], ids=["bias", "centred, no bias"])
+def inverted(request):
+    release = head_release(*request.param)
     bare = dataclasses.replace(plan_for(release), privacy=dataclasses.replace(plan_for(release).privacy, mode="none"))
     return inversion.invert(bare, plan_for(release, multiplier=5.0), release, rows(), 1, lambda _: None)
 
