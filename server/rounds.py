@@ -63,7 +63,7 @@ class Rounds:
         self._watch = watch
         self._release = folder.starting_release()
         self._cohort = Cohort(courier, folder.plan, self._release, folder.settings, watch, trust)
-        self._network = self._release.network().trainable()
+        self._centre = moving(self._release.network().trainable(), centring=True).numpy()
         self._strategy: Strategy = strategy_for(folder.plan.training)
         self._started = time.monotonic()
         self._refused_once: set[str] = set()
@@ -100,7 +100,7 @@ class Rounds:
         return Outcome(final, state.before, state.rounds, self._cohort.missing, state.traffic, state.seconds, verdict)
 
     def _first_checkpoint(self) -> Checkpoint:
-        parameters = to_vector(self._network).detach().cpu().numpy().astype("<f4")
+        parameters = to_vector(self._release.network().trainable()).detach().cpu().numpy().astype("<f4")
         return Checkpoint(self._plan.hash, parameters.tobytes(), (), None, (), (), 0.0)
 
     def _is_finished(self, state: Checkpoint) -> bool:
@@ -113,7 +113,7 @@ class Rounds:
         update = self._update(number, state.parameters)
         # A round moves the centre or the rest, and of the other the opened sum holds noise at most.
         centring = self._plan.finds_centre(number)
-        part = moving(self._network, centring).numpy()
+        part = self._centre if centring else ~self._centre
         strategy = strategy_for(self._plan.training_in(number)) if centring else self._strategy
         mean = mean_update(self._plan, update.opened, number).where(part)
         before = np.frombuffer(state.parameters, dtype="<f4").astype(np.float64)

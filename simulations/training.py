@@ -139,7 +139,7 @@ def train_pooled(
         start += len(one.patients)
     net = release.network()
     module = net.trainable().train()
-    if net.head.centre is not None:
+    if net.head.centre is not None:  # without privacy, the mean itself
         means = [inputs[torch.from_numpy(rows)].float().mean(dim=(0, 2, 3)) for rows in rows_of]
         with torch.no_grad():
             net.head.centre.weight.copy_(torch.stack(means).mean(dim=0))

@@ -132,6 +132,7 @@ def _render(maps: Tensor, generator: object) -> Tensor:
     thickness, softness = between(-3.5, 4.5).view(-1, 1, 1, 1), between(0.5, 1.6).view(-1, 1, 1, 1)
 
     def look(way: Tensor, middle: Tensor, side: int) -> Tensor:
+        # What affine_grid gives, without a product of matrices for each place.
         cells = (torch.arange(side) + 0.5) * (2.0 / side) - 1.0
         places = way[:, None, None, :, 0] * cells[:, None] + way[:, None, None, :, 1] * cells[:, None, None]
         places += middle[:, None, None]
