@@ -18,11 +18,9 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
 import numpy as np
 from _harness import Cell, compare, main, say
-from dicom_files import dicom
+from _subjects import dicom_of_12_bits
 
 NOTES = (
     "C-STORE: whole time of one storescu process that sends the folder over one association, receivers running already",
@@ -63,7 +61,7 @@ def image(number: int, side: int) -> bytes:
         "WindowCenter": "2048",
         "WindowWidth": "4096",
     }
-    return dicom(pixels, number, BitsStored=12, HighBit=11, **elements)
+    return dicom_of_12_bits(pixels, number, **elements)
 
 
 def files(folder: Path, count: int, side: int) -> Path:

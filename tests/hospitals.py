@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from safetensors.torch import save_file
 
 from medquorum.client.annotations import Annotation, new_id
 from medquorum.client.node import Node
@@ -39,6 +41,30 @@ def make_release(seed: int = 3, width: int = 8, task: Task = TASK) -> Release:
     many = len(task.findings)
     card = ModelCard(task, architecture, InputTransform(SIZE, 0.5, 0.25), (1.0,) * many)
     return Release.of(build(architecture, many, seed), card)
+
+
+def make_frozen_release(folder: Path, width: int = 8, **changes: object) -> Release:
+    """A small backbone with random weights, which are kept in the folder and frozen; a head for the one finding.
+
+    changes: of the architecture.
+    """
+    start = build(Architecture("small", "random", False, width, "mean", 4.0), 1, 5)
+    file = folder / "weights.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in start.backbone.state_dict().items()}, file)
+    architecture = Architecture("small", "file", True, width, "mean", 4.0, **changes)  # pyright: ignore[reportArgumentType]
+    card = ModelCard(TASK, architecture, InputTransform(SIZE, 0.5, 0.25), (1.0,))
+    return Release.of(build(architecture, 1, 1, file), card)
+
+
+@contextmanager
+def spendthrift(root: Path, patients: Mapping[str, int]) -> Generator[dict[str, Node]]:
+    """Open nodes by site, with so many training patients, which agree to plans of any epsilon."""
+    policy = replace(OPEN_POLICY, plan_epsilon=1e6)
+    with ExitStack() as opened:
+        yield {
+            site: opened.enter_context(make_node(root / site, site, patients=count, policy=policy, epsilon_cap=1e12))
+            for site, count in patients.items()
+        }
 
 
 def make_training(**changes: object) -> TrainingTerms:

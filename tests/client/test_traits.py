@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from closed_stores import on_database
 from dicom_files import dataset, dicom
 from PIL import Image
 from sqlalchemy import Connection, text
@@ -16,10 +16,7 @@ from medquorum.client.errors import IntakeError, TamperError
 from medquorum.client.gate import Gate
 from medquorum.client.gate.traits import traits_of
 from medquorum.client.intake import Column, Table, import_dicom, import_table
-from medquorum.client.keys import read_node_key
 from medquorum.client.store import NewInstance, Store
-from medquorum.client.store.database import open_engine
-from medquorum.client.store.sealing import Keyring
 from medquorum.privacy.subgroups import UNKNOWN, Traits
 
 HEADERS: list[tuple[dict[str, Any], Traits]] = [
@@ -60,15 +57,6 @@ def test_it_comes_in_with_a_file_and_is_not_in_what_is_kept_of_the_file(
     row = store.instances()[0]
     assert b"061Y" not in store.content(row.id)
     assert store.traits(["0" * 32]) == {}
-
-
-def on_database(folder: Path, change: Callable[[Connection], Any]) -> Any:
-    engine = open_engine(folder / "store.db", Keyring(read_node_key(folder / "node.key")).database)
-    try:
-        with engine.begin() as connection:
-            return change(connection)
-    finally:
-        engine.dispose()
 
 
 def test_a_store_from_before_reads_it_off_the_headers_it_kept(tmp_path: Path, image: Any, gate: Gate) -> None:

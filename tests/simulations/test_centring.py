@@ -10,13 +10,10 @@ from pathlib import Path
 import hospitals
 import numpy as np
 import pytest
-from safetensors.torch import save_file
 
 from medquorum.client import training_set
 from medquorum.client.node import Node
-from medquorum.models.card import Architecture, InputTransform, ModelCard
 from medquorum.models.checkpoint import Release
-from medquorum.models.network import build
 from medquorum.models.parameters import moving, to_vector
 from medquorum.privacy import wire
 from medquorum.privacy.events import plan_events
@@ -28,7 +25,6 @@ from medquorum.server.run_folder import Checkpoint
 from medquorum.simulations.engine import federate
 
 PATIENTS = {"a": 4, "b": 6, "c": 8}
-POLICY = replace(hospitals.OPEN_POLICY, plan_epsilon=1e6)
 CENTRING = 2
 CLIP = 0.5
 NUMBERS = count()  # no two plans are the same to a node
@@ -36,25 +32,13 @@ NUMBERS = count()  # no two plans are the same to a node
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]:
-    root = tmp_path_factory.mktemp("hospitals")
-    made = {
-        site: hospitals.make_node(root / site, site, patients=patients, policy=POLICY, epsilon_cap=1e12)
-        for site, patients in PATIENTS.items()
-    }
-    yield made
-    for node in made.values():
-        node.close()
+    with hospitals.spendthrift(tmp_path_factory.mktemp("hospitals"), PATIENTS) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    folder = tmp_path_factory.mktemp("weights")
-    start = build(Architecture("small", "random", False, 64, "mean", 4.0), 1, 5)
-    file = folder / "weights.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in start.backbone.state_dict().items()}, file)
-    architecture = Architecture("small", "file", True, 64, "mean", 4.0, centred=True)
-    card = ModelCard(hospitals.TASK, architecture, InputTransform(hospitals.SIZE, 0.5, 0.25), (1.0,))
-    return Release.of(build(architecture, 1, 1, file), card)
+    return hospitals.make_frozen_release(tmp_path_factory.mktemp("weights"), 64, centred=True)
 
 
 def plan_of(

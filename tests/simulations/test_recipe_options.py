@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import hospitals
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from medquorum.client.node import Node
-from medquorum.models.card import Architecture, InputTransform, ModelCard
 from medquorum.models.checkpoint import Release
-from medquorum.models.network import build
 from medquorum.models.parameters import to_vector
 from medquorum.privacy.plan import Mode, Plan
 from medquorum.privacy.recipe import PLAIN, Recipe
 from medquorum.simulations.engine import federate
 
 PATIENTS = {"a": 4, "b": 6, "c": 8}
-POLICY = replace(hospitals.OPEN_POLICY, plan_epsilon=1e6)
 # Next to none beside the gradients, which a site alone hides under all of its own and together under a share.
 NOISE: dict[Mode, float] = {"local": 0.02, "distributed": 0.3}
 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]:
-    root = tmp_path_factory.mktemp("hospitals")
-    made = {
-        site: hospitals.make_node(root / site, site, patients=patients, policy=POLICY, epsilon_cap=1e12)
-        for site, patients in PATIENTS.items()
-    }
-    yield made
-    for node in made.values():
-        node.close()
-
-
-def frozen(folder: Path, blocks: int) -> Release:
-    """A frozen backbone from a file, its last `blocks` trained."""
-    start = build(Architecture("small", "random", False, 8, "mean", 4.0), 1, 5)
-    file = folder / "weights.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in start.backbone.state_dict().items()}, file)
-    architecture = Architecture("small", "file", True, 8, "mean", 4.0, trained_blocks=blocks)
-    card = ModelCard(hospitals.TASK, architecture, InputTransform(hospitals.SIZE, 0.5, 0.25), (1.0,))
-    return Release.of(build(architecture, 1, 1, file), card)
+    with hospitals.spendthrift(tmp_path_factory.mktemp("hospitals"), PATIENTS) as made:
+        yield made
 
 
 def plan_of(release: Release, mode: Mode, name: str, recipe: Recipe = PLAIN) -> Plan:
@@ -58,7 +37,7 @@ def plan_of(release: Release, mode: Mode, name: str, recipe: Recipe = PLAIN) -> 
 def test_last_blocks_move_and_the_rest_of_the_backbone_does_not(
     nodes: dict[str, Node], tmp_path: Path, mode: Mode
 ) -> None:
-    release = frozen(tmp_path, 2)
+    release = hospitals.make_frozen_release(tmp_path, trained_blocks=2)
     after = federate(nodes, plan_of(release, mode, f"blocks {mode}"), release, tmp_path / "run").release
     for name, tensor in release.tensors.items():
         moved = not torch.equal(tensor, after.tensors[name])
@@ -68,7 +47,7 @@ def test_last_blocks_move_and_the_rest_of_the_backbone_does_not(
 @pytest.mark.parametrize("mode", ["local", "distributed"])
 def test_a_falling_clip_shortens_every_later_step(nodes: dict[str, Node], tmp_path: Path, mode: Mode) -> None:
     """Normalised gradients are as long as the clip, so what it leaves is seen in how far the model went."""
-    release = frozen(tmp_path, 0)
+    release = hospitals.make_frozen_release(tmp_path)
     start = to_vector(release.network().trainable())
 
     def went(name: str, recipe: Recipe) -> float:
